@@ -1,0 +1,1 @@
+"""The processes that make batches: zygotes, workers and the daemon's side of both."""

@@ -1,0 +1,1 @@
+"""The daemon: streams and pools, with sockets."""

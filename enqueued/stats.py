@@ -1,0 +1,98 @@
+"""What the daemon tells about itself: frozen snapshots, the same for the table, JSON and every later exporter.
+
+Times are seconds, sizes bytes, counters totals since the daemon started.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class WorkerStats:
+    """One worker process: `state` is ``starting``, ``busy``, ``idle`` or ``waiting for memory``."""
+
+    name: str
+    pid: int
+    state: str
+    made: int
+    busy_s: float
+
+
+@dataclass(frozen=True)
+class MemberStats:
+    """One client of a group; `transport` is ``slots`` (shared memory) or ``frames`` (sockets)."""
+
+    name: str
+    pid: int
+    host: str
+    transport: str
+    credit: int
+    leases: int
+    delivered: int
+    waiting_s: float
+
+
+@dataclass(frozen=True)
+class GroupStats:
+    """One group and where it stands: `epoch` and `index` are the next position that it will be given."""
+
+    name: str
+    private: bool
+    epoch: int
+    index: int
+    delivered: int
+    redelivered: int
+    members: tuple[MemberStats, ...]
+
+
+@dataclass(frozen=True)
+class StreamStats:
+    """One stream: its source, its window and its workers.
+
+    `ready` batches are made and wanted, `making` are in a worker's hands. `make_s` is the mean time of one make.
+    `starved_s` is the time in which a client with credit waited and nothing was ready, `full_s` the time in which the
+    queue was full and workers waited; `verdict` says in words which of the two limits the stream.
+    """
+
+    name: str
+    source: str
+    kind: str
+    length: int | None
+    batch_bytes: int
+    ready: int
+    making: int
+    max_queue_size: int
+    made: int
+    delivered: int
+    failed: int
+    worker_restarts: int
+    make_s: float
+    starved_s: float
+    full_s: float
+    slot_bytes: int
+    verdict: str
+    workers: tuple[WorkerStats, ...]
+    groups: tuple[GroupStats, ...]
+
+
+@dataclass(frozen=True)
+class DaemonStats:
+    """One daemon; `ignored` counts messages that did not match a session, generation or lease."""
+
+    version: str
+    name: str
+    pid: int
+    incarnation: str
+    uptime_s: float
+    cpu_s: float
+    rss_bytes: int
+    clients: int
+    ignored: int
+    endpoints: tuple[str, ...]
+    streams: tuple[StreamStats, ...]
+
+    def to_plain(self) -> dict[str, Any]:
+        """The snapshot as plain data, for JSON and msgpack."""
+        return asdict(self)
