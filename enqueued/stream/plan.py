@@ -1,0 +1,251 @@
+"""What to make next: the part of the core that looks ahead.
+
+Groups that stand within `max_queue_size` of each other form a cohort and share one look-ahead, so that a position is made
+once for all of them; the leader waits at the edge. Cohorts that are further apart divide the queue between them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+
+from enqueued.batch import Position
+from enqueued.stream.group import Group
+from enqueued.stream.window import FAILED, ORDERED, READY, WAITING, Entry, Window
+
+FAR = 1 << 62
+"""A distance that is more than any window."""
+
+_NEAR_EPOCHS = 64
+
+
+class Plan:
+    """The window, the known epoch lengths, and the groups whose positions are worth making."""
+
+    def __init__(self, *, indexed: bool, max_queue_size: int, lag_timeout_s: float, now: float) -> None:
+        self.indexed = indexed
+        self.max_queue_size = max_queue_size
+        self.limit = max_queue_size
+        """How many batches may queue now: `max_queue_size`, or fewer when memory is short."""
+        self.lag_timeout_s = lag_timeout_s
+        self.now = now
+        self.window = Window()
+        self.lengths: dict[int, int] = {}
+        self.asked: set[int] = set()
+        """Epochs whose opening was asked for and has not been answered."""
+        self.groups: dict[str, Group] = {}
+        self.idle = Group("", True, (0, 0), now)
+        """Stands in when there is no group, so that the first positions are ready for the next one."""
+        self.holders: list[Group] = []
+        self.again: list[Position] = []
+        """A heap of positions whose worker died."""
+        self.head: Position = (0, 0)
+        """The next position of a streamed source that was never ordered."""
+        self.end: Position | None = None
+        self._share = max_queue_size
+        self._to_open: list[int] = []
+
+    # -- distances ----------------------------------------------------------------------------------------------
+
+    def gap(self, a: Position, b: Position) -> int:
+        """How many batches lie from `a` up to `b`; negative when `b` is behind, `FAR` when that is not known."""
+        if a[0] == b[0]:
+            return b[1] - a[1]
+        if a[0] > b[0]:
+            return -self.gap(b, a)
+        if b[0] - a[0] > _NEAR_EPOCHS:
+            return FAR
+        total = b[1] - a[1]
+        for epoch in range(a[0], b[0]):
+            length = self.lengths.get(epoch)
+            if length is None:
+                return FAR
+            total += length
+        return total
+
+    def oldest(self) -> Position:
+        """The oldest position that a streamed source can still give."""
+        return next(iter(self.window.entries), self.head)  # orders go forward, so the first entry is the oldest
+
+    # -- who counts ---------------------------------------------------------------------------------------------
+
+    def holds(self, group: Group) -> bool:
+        """Whether the window waits for this group: not for one that has stopped while others move."""
+        moving = any(not g.stopped(self.now, self.lag_timeout_s) for g in self.groups.values())
+        return not moving or not group.stopped(self.now, self.lag_timeout_s)
+
+    def rehold(self) -> None:
+        """Work out anew for whom the window is kept, and drop what nobody wants."""
+        self.holders = [g for g in self.groups.values() if self.holds(g)]
+        if not self.holders:
+            if not self.indexed:
+                self.idle.cursor = self.oldest()
+            self.holders = [self.idle]
+        for group in self.holders:
+            group.planned = group.cursor
+        self._set_share()
+        self.sweep()
+
+    def _cohorts(self) -> list[Group]:
+        """The rearmost group of each cohort."""
+        if len(self.holders) == 1 or not self.indexed:
+            return [min(self.holders, key=lambda g: g.cursor)]
+        groups = sorted(self.holders, key=lambda g: g.cursor)
+        return [groups[0]] + [
+            group
+            for before, group in itertools.pairwise(groups)
+            if self.gap(before.cursor, group.cursor) > self.max_queue_size
+        ]
+
+    def _set_share(self) -> list[Group]:
+        cohorts = self._cohorts()
+        share = max(1, self.limit // len(cohorts))
+        if share < self._share:
+            self._share = share
+            self.sweep()
+        self._share = share
+        return cohorts
+
+    def resize(self, limit: int) -> None:
+        """Let at most `limit` batches queue, `max_queue_size` at most."""
+        limit = max(1, min(limit, self.max_queue_size))
+        if limit != self.limit:
+            self.limit = limit
+            self._set_share()
+
+    # -- what is wanted -----------------------------------------------------------------------------------------
+
+    def wanted(self, entry: Entry) -> bool:
+        """Whether some group that counts has yet to take this entry, soon enough to keep it."""
+        position = entry.position
+        for group in self.holders:
+            ahead = self.gap(group.cursor, position)
+            if 0 <= ahead < self._share or (ahead >= 0 and not self.indexed):
+                return True
+            if group.redeliver and position in group.redeliver:
+                return True
+        return False
+
+    def sweep(self) -> None:
+        """Look at every entry again, because a group came, left, stopped or jumped."""
+        for entry in list(self.window.entries.values()):
+            wanted = self.wanted(entry)
+            if wanted and not entry.wanted and entry.state == WAITING:
+                heapq.heappush(self.again, entry.position)
+            if not wanted and entry.wanted:
+                self._unplan(entry.position)
+            self.window.want(entry, wanted)
+
+    def _unplan(self, position: Position) -> None:
+        for group in self.holders:
+            if group.cursor <= position < group.planned:
+                group.planned = position
+
+    def evict(self) -> bool:
+        """Drop the ready batch that is needed last, to make room for one that is needed first."""
+        if not self.indexed:
+            return False
+        cursors = {group.cursor for group in self.holders}
+        ready = [
+            e.position
+            for e in self.window.entries.values()
+            if e.state == READY and not e.uses and e.position not in cursors
+        ]
+        if not ready:
+            return False
+        entry = self.window.entries[max(ready)]
+        self._unplan(entry.position)
+        self.window.want(entry, False)
+        return True
+
+    # -- orders -------------------------------------------------------------------------------------------------
+
+    def orders(self, most: int) -> list[Position]:
+        """Up to `most` positions to make now, the most urgent first; each is ordered once."""
+        orders: list[Position] = []
+        entries = self.window.entries
+        while self.again and len(orders) < most:
+            position = heapq.heappop(self.again)
+            entry = entries.get(position)
+            if entry is not None and entry.state == WAITING and entry.wanted:
+                entry.state = ORDERED
+                orders.append(position)
+        for group in self.holders:
+            for position in group.redeliver:
+                if position not in entries and len(orders) < most:
+                    self.window.add(position)
+                    orders.append(position)
+        cohorts = self._set_share()
+        for n, group in enumerate(cohorts):
+            fair = -(-(most - len(orders)) // (len(cohorts) - n))
+            self._look_ahead(group, len(orders) + fair, orders)
+        return orders
+
+    def _look_ahead(self, group: Group, most: int, orders: list[Position]) -> None:
+        entries = self.window.entries
+        epoch, index = max(group.planned, group.cursor)
+        room = self._share - self.gap(group.cursor, (epoch, index))
+        while room > 0:
+            length = self.lengths.get(epoch)
+            if length is None and self.indexed:
+                if (epoch, index) not in entries:  # else the error of the last try stands there, to be taken first
+                    self._ask(epoch)
+                break
+            if length is not None and index >= length:
+                epoch, index = epoch + 1, 0
+                continue
+            position = (epoch, index)
+            if self.end is not None and position >= self.end:
+                break
+            entry = entries.get(position)
+            if entry is None:
+                if len(orders) >= most or (self.window.queued >= self.limit and position != group.cursor):
+                    break
+                if not self.indexed:
+                    self.head = (epoch, index + 1)
+                self.window.add(position)
+                orders.append(position)
+            elif not entry.wanted:
+                self.window.want(entry, True)
+                if entry.state == WAITING:
+                    heapq.heappush(self.again, position)
+            index += 1
+            room -= 1
+        group.planned = (epoch, index)
+
+    # -- epochs -------------------------------------------------------------------------------------------------
+
+    def _ask(self, epoch: int) -> None:
+        if epoch not in self.asked:
+            self.asked.add(epoch)
+            self._to_open.append(epoch)
+
+    def openings(self) -> list[int]:
+        """Epochs that have to be opened, so that their length is known; each is asked for once."""
+        opening, self._to_open = self._to_open, []
+        return opening
+
+    def learn_length(self, epoch: int, length: int) -> None:
+        """The length of an epoch is known now."""
+        self.asked.discard(epoch)
+        self.lengths[epoch] = length
+        if not self.indexed:
+            self.cut((epoch, length), (epoch + 1, 0))
+            if self.head[0] == epoch:
+                self.head = (epoch + 1, 0)
+
+    def cut(self, start: Position, stop: Position = (FAR, 0)) -> None:
+        """Take back the orders from `start` up to `stop`: those positions do not exist."""
+        for entry in [e for p, e in self.window.entries.items() if start <= p < stop and not e.uses]:
+            if entry.state == FAILED:
+                continue
+            if entry.state == ORDERED:
+                entry.state = WAITING
+            self.window.want(entry, False)
+
+    def epochs_in_use(self) -> set[int]:
+        """Epochs that some group is at, or is being looked ahead into."""
+        groups = [*self.groups.values(), self.idle] if not self.groups else self.groups.values()
+        return {epoch for g in groups for epoch in (g.cursor[0], max(g.planned, g.cursor)[0])} | {
+            entry.position[0] for entry in self.window.entries.values() if entry.state in (ORDERED, WAITING)
+        }
