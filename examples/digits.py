@@ -1,0 +1,185 @@
+"""Train on handwritten digits whose batches are made, and distorted anew in each epoch, by a daemon.
+
+::
+
+    enqueued serve --sequence digits:Digits --app-dir examples --workers 2 --shuffle --seed 1     one terminal
+    python examples/digits.py train                                                               another
+    python examples/digits.py demo                                                                both, and an end
+
+The images are the 1797 real ones of 8 x 8 pixels that scikit-learn carries (`sklearn.datasets.load_digits`, from the
+UCI repository's optical recognition of handwritten digits). Needs ``pip install "enqueued[demo]"``.
+"""
+# ruff: noqa: T201 - a program that shows something prints it
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # the package has no types
+
+HELD_OUT = 360
+ENOUGH = 0.95
+
+
+class Digits:
+    """A Sequence as Keras knows it: batch `index` as `(x, y)`, float32 of `(n, 8, 8)` in 0 to 1, and int64 of `(n,)`.
+
+    `split` is "train", with every image turned, shifted and made noisy at random, or "held-out", as they are.
+    """
+
+    def __init__(self, split: str = "train", batch_size: int = 64) -> None:
+        images, labels = load_digits(return_X_y=True)
+        order = np.random.default_rng(7).permutation(len(labels))  # the same split in every process
+        chosen = {"train": order[HELD_OUT:], "held-out": order[:HELD_OUT]}[split]
+        self.x = (images[chosen] / 16).reshape(-1, 8, 8).astype(np.float32)
+        self.y = labels[chosen].astype(np.int64)
+        self.batch_size = batch_size
+        self.distorted = split == "train"
+
+    def __len__(self) -> int:
+        """How many batches an epoch has; the last one may be smaller."""
+        return -(-len(self.y) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Makes one batch; it uses the global generator, which the daemon seeds for every position."""
+        rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        x = self.x[rows]
+        return distort(x) if self.distorted else x, self.y[rows]
+
+
+def distort(images: np.ndarray) -> np.ndarray:
+    """Turns each image by up to 12 degrees, shifts it by up to 0.7 pixels, and adds noise."""
+    n = len(images)
+    angle = np.radians(np.random.uniform(-12, 12, (n, 1, 1)))
+    shift = np.random.uniform(-0.7, 0.7, (2, n, 1, 1))
+    row, column = np.mgrid[0:8, 0:8] - 3.5
+    # where each pixel comes from, within a frame of zeros so that the four neighbours always exist
+    top = np.clip(np.cos(angle) * row - np.sin(angle) * column + shift[0] + 4.5, 0, 8.999)
+    left = np.clip(np.sin(angle) * row + np.cos(angle) * column + shift[1] + 4.5, 0, 8.999)
+    framed = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    i, j, which = top.astype(int), left.astype(int), np.arange(n)[:, None, None]
+    down, right = top - i, left - j
+    upper = framed[which, i, j] * (1 - right) + framed[which, i, j + 1] * right
+    lower = framed[which, i + 1, j] * (1 - right) + framed[which, i + 1, j + 1] * right
+    noise = np.random.normal(0, 0.03, images.shape)
+    return np.asarray(upper * (1 - down) + lower * down + noise, np.float32)
+
+
+class Network:
+    """A layer of 96 rectified units and a softmax over ten digits, trained by gradient descent with momentum."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.weights = [
+            rng.normal(0, np.sqrt(2 / 64), (64, 96)),
+            np.zeros(96),
+            rng.normal(0, np.sqrt(1 / 96), (96, 10)),
+            np.zeros(10),
+        ]
+        self.speed = [np.zeros_like(weight) for weight in self.weights]
+
+    def scores(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Gives the flat input, the hidden layer and the logarithms of the ten probabilities."""
+        flat = x.reshape(len(x), 64)
+        hidden = np.maximum(flat @ self.weights[0] + self.weights[1], 0)
+        raw = hidden @ self.weights[2] + self.weights[3]
+        raw -= raw.max(axis=1, keepdims=True)
+        return flat, hidden, raw - np.log(np.exp(raw).sum(axis=1, keepdims=True))
+
+    def learn(self, x: np.ndarray, y: np.ndarray, rate: float) -> float:
+        """Takes one step on a batch and returns its loss."""
+        flat, hidden, logs = self.scores(x)
+        wrong = np.exp(logs)
+        wrong[np.arange(len(y)), y] -= 1
+        wrong /= len(y)
+        back = (wrong @ self.weights[2].T) * (hidden > 0)
+        gradients = [flat.T @ back, back.sum(axis=0), hidden.T @ wrong, wrong.sum(axis=0)]
+        for weight, speed, gradient in zip(self.weights, self.speed, gradients, strict=True):
+            speed *= 0.9
+            speed -= rate * gradient
+            weight += speed
+        return float(-logs[np.arange(len(y)), y].mean())
+
+    def accuracy(self, x: np.ndarray, y: np.ndarray) -> float:
+        """The share of `x` that is recognised."""
+        return float((self.scores(x)[2].argmax(axis=1) == y).mean())
+
+
+def fit(epochs: Any, count: int) -> float:
+    """Trains on `count` epochs of batches, wherever they come from; returns the accuracy on the held-out images."""
+    network, held_out = Network(), Digits("held-out")
+    accuracy = 0.0
+    for number, epoch in enumerate(epochs):
+        rate = 0.15 * (1 + np.cos(np.pi * number / count)) / 2
+        losses = [network.learn(x, y, rate) for x, y in epoch]
+        if number % 5 == 4 or number + 1 == count:
+            accuracy = network.accuracy(held_out.x, held_out.y)
+            loss = float(np.mean(losses))
+            print(f"epoch {number + 1:2}   loss {loss:.3f}   held-out accuracy {accuracy:6.2%}", flush=True)
+    return accuracy
+
+
+def train(count: int) -> int:
+    """Trains from the daemon of this host."""
+    from enqueued import Client
+
+    began_s = time.monotonic()
+    with Client() as client:
+        accuracy = fit(client.epochs(count), count)
+    print(f"{accuracy:.2%} of {HELD_OUT} held-out digits recognised, in {time.monotonic() - began_s:.1f} s")
+    return 0 if accuracy >= ENOUGH else 1
+
+
+def demo(count: int) -> int:
+    """Starts a daemon, trains from it in another process, shows its stats and stops it."""
+    here = Path(__file__).resolve()
+    with tempfile.TemporaryDirectory(prefix="enqueued-") as runtime:
+        # a place of its own, so that a daemon that already serves on this host is left alone; and what is typed is
+        # found beside this interpreter, whose environment need not be active
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        environ = os.environ | {"RUNTIME_DIRECTORY": runtime, "PATH": programs}
+        environ.pop("ENQUEUED_ENDPOINT", None)
+
+        def start(*command: str) -> subprocess.Popen[bytes]:
+            print(f"\n$ {shlex.join(command)}", flush=True)
+            program = sys.executable if command[0] == "python" else command[0]
+            return subprocess.Popen([program, *command[1:]], cwd=here.parent.parent, env=environ)
+
+        source = ["--sequence", "digits:Digits", "--app-dir", "examples", "--workers", "2"]
+        daemon = start("enqueued", "serve", *source, "--shuffle", "--seed", "1")
+        try:
+            trained = start("python", "examples/digits.py", "train", "--epochs", str(count)).wait(timeout=300)
+            shown = start("enqueued", "stats").wait(timeout=60)
+        finally:
+            print(f"\n$ kill -TERM {daemon.pid}      # the daemon drains, and ends", flush=True)
+            daemon.send_signal(signal.SIGTERM)
+            try:
+                stopped = daemon.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                stopped = daemon.wait()
+    print(f"\nexit codes: trainer {trained}, stats {shown}, daemon {stopped}")
+    return 0 if trained == shown == stopped == 0 else 1
+
+
+def main() -> int:
+    """Runs one of the two."""
+    parser = argparse.ArgumentParser(description="Recognise handwritten digits, with batches from a daemon.")
+    parser.add_argument("what", choices=["train", "demo"])
+    parser.add_argument("--epochs", type=int, default=30)
+    chosen = parser.parse_args()
+    return {"train": train, "demo": demo}[chosen.what](chosen.epochs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
