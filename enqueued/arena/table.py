@@ -1,0 +1,102 @@
+"""The arena as the daemon sees it: which segments there are, whose, and how much of each is in use."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from enqueued.arena.segment import Slot, map_readonly
+
+
+@dataclass
+class _Row:
+    fd: int
+    size: int
+    worker: int
+    used: int = 0
+    withdrawn: bool = False
+    """Whether its worker has closed it or died; it goes when its last batch does."""
+    memory: mmap.mmap | None = field(default=None, repr=False)
+
+
+class SegmentTable:
+    """Segments by number. `forgotten` collects those that are gone, for the clients to unmap."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, _Row] = {}
+        self.total_bytes = 0
+        self.used_bytes = 0
+        self.forgotten: list[int] = []
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, number: int, fd: int, size: int, worker: int) -> None:
+        """A worker has created a segment."""
+        self._rows[number] = _Row(fd, size, worker)
+        self.total_bytes += size
+
+    def descriptor(self, number: int) -> tuple[int, int] | None:
+        """A segment's descriptor and size, for a client that wants to map it."""
+        row = self._rows.get(number)
+        return None if row is None else (row.fd, row.size)
+
+    def worker(self, number: int) -> int | None:
+        """Whose segment it is; None when it is gone or closing."""
+        row = self._rows.get(number)
+        return None if row is None or row.withdrawn else row.worker
+
+    def use(self, slot: Slot) -> None:
+        """A batch lies in this slot."""
+        self._rows[slot.segment].used += 1
+        self.used_bytes += slot.nbytes
+
+    def free(self, slot: Slot) -> None:
+        """The batch in this slot is not needed any more."""
+        row = self._rows[slot.segment]
+        row.used -= 1
+        self.used_bytes -= slot.nbytes
+        if row.withdrawn and not row.used:
+            self._drop(slot.segment)
+
+    def withdraw(self, number: int) -> None:
+        """A segment's worker has closed it: it goes as soon as no batch is left in it."""
+        row = self._rows.get(number)
+        if row is not None and not row.withdrawn:
+            row.withdrawn = True
+            if not row.used:
+                self._drop(number)
+
+    def withdraw_all(self, worker: int) -> None:
+        """A worker is gone, and its segments with it."""
+        for number in [n for n, row in self._rows.items() if row.worker == worker]:
+            self.withdraw(number)
+
+    def idle(self) -> Iterator[tuple[int, int]]:
+        """`(worker, segment)` of each segment that holds no batch and could be closed."""
+        for number, row in self._rows.items():
+            if not row.used and not row.withdrawn:
+                yield row.worker, number
+
+    def view(self, slot: Slot) -> memoryview:
+        """The encoded batch in a slot, to send it by socket; no copy is made."""
+        row = self._rows[slot.segment]
+        if row.memory is None:
+            row.memory = map_readonly(row.fd, row.size)
+        return memoryview(row.memory)[slot.offset : slot.offset + slot.nbytes]
+
+    def _drop(self, number: int) -> None:
+        row = self._rows.pop(number)
+        self.total_bytes -= row.size
+        self.forgotten.append(number)
+        os.close(row.fd)  # a mapping that a socket still reads goes when its last view does
+
+    def close(self) -> None:
+        """Give every segment back."""
+        for number in list(self._rows):
+            self._drop(number)

@@ -1,0 +1,96 @@
+"""The arena as a worker sees it: cells to write batches into."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable
+
+from enqueued.arena.segment import Slot, cell_size, cells_per_segment, create_segment, segment_size
+
+
+class _Segment:
+    __slots__ = ("cell_bytes", "cells", "memory", "size", "taken", "view")
+
+    def __init__(self, memory: mmap.mmap, size: int, cell_bytes: int) -> None:
+        self.memory = memory
+        self.view = memoryview(memory)
+        self.size = size
+        self.cell_bytes = cell_bytes
+        self.cells = cells_per_segment(cell_bytes)
+        self.taken = 0
+
+
+class Arena:
+    """The segments of one worker; a cell that was freed last is written first, because it is still warm.
+
+    `publish(segment, fd, size)` hands a new segment on, `withdraw(segment)` says that one is closed. New segments are
+    created only within `allowance` (bytes), which grows as the daemon grants more.
+    """
+
+    def __init__(self, number: int, publish: Callable[[int, int, int], None], withdraw: Callable[[int], None]) -> None:
+        self._number = number
+        self._publish = publish
+        self._withdraw = withdraw
+        self._segments: dict[int, _Segment] = {}
+        self._free: dict[int, list[tuple[int, int]]] = {}
+        """Free cells `(segment, offset)` of each size class, the warmest last."""
+        self._next = 0
+        self.allowance = 0
+
+    def take(self, nbytes: int) -> tuple[Slot, memoryview] | None:
+        """A cell for a batch and the memory to write it to; None when that needs more than the allowance."""
+        cell_bytes = cell_size(nbytes)
+        free = self._free.get(cell_bytes)
+        if not free:
+            if segment_size(cell_bytes) > self.allowance and not self._close_idle():
+                return None
+            if segment_size(cell_bytes) > self.allowance:
+                return None
+            free = self._grow(cell_bytes)
+        number, offset = free.pop()
+        segment = self._segments[number]
+        segment.taken += 1
+        return Slot(number, offset, nbytes), segment.view[offset : offset + nbytes]
+
+    def missing(self, nbytes: int) -> int:
+        """How many bytes of allowance a batch of this size lacks."""
+        return max(0, segment_size(cell_size(nbytes)) - self.allowance)
+
+    def give(self, number: int, offset: int) -> None:
+        """A cell is free again."""
+        segment = self._segments.get(number)
+        if segment is not None:
+            segment.taken -= 1
+            self._free[segment.cell_bytes].append((number, offset))
+
+    def close(self, number: int) -> bool:
+        """Give a segment back if none of its cells is taken."""
+        segment = self._segments.get(number)
+        if segment is None or segment.taken:
+            return False
+        del self._segments[number]
+        self._free[segment.cell_bytes] = [cell for cell in self._free[segment.cell_bytes] if cell[0] != number]
+        segment.view.release()
+        segment.memory.close()
+        self._withdraw(number)
+        return True
+
+    def _close_idle(self) -> bool:
+        """Close every segment that holds no batch: a batch of another size needs the memory."""
+        return any([self.close(number) for number in list(self._segments)])
+
+    def _grow(self, cell_bytes: int) -> list[tuple[int, int]]:
+        size = segment_size(cell_bytes)
+        number = (self._number << 20) | self._next
+        self._next += 1
+        fd, memory = create_segment(f"enqueued-{number:x}", size)
+        try:
+            self._publish(number, fd, size)
+        finally:
+            os.close(fd)
+        self.allowance -= size
+        self._segments[number] = _Segment(memory, size, cell_bytes)
+        free = self._free.setdefault(cell_bytes, [])
+        free.extend((number, cell * cell_bytes) for cell in reversed(range(cells_per_segment(cell_bytes))))
+        return free
