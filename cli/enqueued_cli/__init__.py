@@ -1,1 +1,1 @@
-"""The command line of enqueued."""
+"""The command line of enqueued: thin commands over the library, one file each."""

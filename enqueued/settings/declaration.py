@@ -41,7 +41,7 @@ class Setting:
 
     @property
     def default_words(self) -> str:
-        """The default as help shows it."""
+        """The default as help shows it; what it means to leave it out where there is none."""
         return self.unset if self.default is None else self.kind.write(self.default).strip('"')
 
 

@@ -23,7 +23,7 @@ def is_name(text: str) -> bool:
 
 
 NAME = Text("1 to 64 letters, digits, dots, dashes or underscores", "NAME", is_name)
-TARGET = Text("an import path such as mymod:MySeq", "MODULE:ATTRIBUTE")
+TARGET = Text("an import path such as mymod:MySeq", "MOD:ATTR")
 ENDPOINT = Text('an address such as "ipc:///run/enqueued/default.sock"', "ipc://PATH", is_ipc)
 BIND = Text('an address such as "tcp://127.0.0.1:5555"', "tcp://HOST:PORT", is_tcp)
 MODE = Text('octal digits as text, such as "0600" or "0660"', "MODE", lambda text: bool(_MODE.fullmatch(text)))
@@ -98,7 +98,9 @@ class StreamSettings:
     shuffle: bool = setting(False, Switch(), "Take a dataset's samples, or a sequence's batches, in random order.")
     seed: int = setting(0, Whole(0, 2**63 - 1), "What order and random numbers follow from.")
     replicas: int = setting(1, Whole(1, 4096), "How many copies of a generator run side by side.")
-    worker_init: str | None = setting(None, TARGET, "A function that each worker calls when it starts.", unset="none")
+    worker_init: str | None = setting(
+        None, TARGET, "A function that each worker calls when it starts.", unset="the source's own worker_init, if any"
+    )
     workers: int | Literal["auto"] = setting(
         "auto",
         Whole(1, 4096, word="auto"),
