@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 from enqueued import __version__
-from enqueued.errors import EnqueuedError, LoadError
+from enqueued.errors import EnqueuedError
 
 # name: (where its command is, what `enqueued --help` says of it); a command is imported when it is run, so that help
 # and completion do not wait for NumPy and ZeroMQ
@@ -86,8 +86,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.Abort:
         return INTERRUPTED
     except EnqueuedError as error:
-        if isinstance(error, LoadError) and error.traceback:
-            click.echo(error.traceback.rstrip("\n"), err=True)
+        # LoadError and SourceError bring the user's own
+        if traceback := getattr(error, "traceback", ""):
+            click.echo(traceback.rstrip("\n"), err=True)
         complain(str(error))
         return error.exit_code
     except BrokenPipeError:

@@ -1,0 +1,126 @@
+"""One trial of a source: load it, make batches as a worker would, and tell about them line by line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from enqueued.codec import decode, encode
+from enqueued.errors import ConfigError, EnqueuedError
+from enqueued.settings import StreamSettings
+from enqueued.source.failure import source_error
+from enqueued.source.files import open_regular_files
+from enqueued.source.indexed import IndexedSource
+from enqueued.source.load import build, run_worker_init
+from enqueued.source.seeding import WorkerInfo, enter, leave
+from enqueued.source.spec import SourceSpec
+from enqueued.source.streamed import EndOfEpoch, StreamedSource
+from enqueued_cli.structure import structure
+from enqueued_cli.table import count, duration, rate, size
+
+
+class Trial:
+    """The trial of one stream; `tell` gets what there is to say."""
+
+    def __init__(self, name: str, stream: StreamSettings, tell: Callable[[str], None]) -> None:
+        self.name = name
+        self.stream = stream
+        self.tell = tell
+        self.spec = SourceSpec(**stream.spec_fields())
+
+    def run(self, epoch: int, first: int, batches: int, *, debug: bool = False) -> None:
+        """Make `batches` from a position on. Raises LoadError and SourceError; with `debug`, after a debugger."""
+        try:
+            source = self._load()
+            self._make(source, epoch, first, batches)
+        except EnqueuedError as error:
+            cause = error.__cause__
+            if debug and cause is not None:
+                import pdb  # noqa: T100 - the debugger is what was asked for
+
+                self.tell(getattr(error, "traceback", "").rstrip("\n"))
+                pdb.post_mortem(cause.__traceback__)
+            raise
+        finally:
+            leave()
+
+    def _load(self) -> IndexedSource | StreamedSource:
+        before = open_regular_files()
+        started = time.perf_counter()
+        source = build(self.spec)
+        loaded_s = time.perf_counter() - started
+        length = "forward only"
+        if isinstance(source, IndexedSource):
+            length = f"{count(source.length(), 'batch')} per epoch"
+        self.tell(f"{self.name}  {self.spec.target}  ({self.spec.kind}, {length}), loaded in {duration(loaded_s)}")
+        if left := sorted(open_regular_files() - before):
+            self.tell(
+                f"  left open: {', '.join(left)}. Forked workers share its place in the file, and read wrong data: "
+                "open it in --worker-init, or in worker_init(self, info)."
+            )
+        info = WorkerInfo(id=0, num_workers=1, replicas=self.spec.replicas, seed=self.spec.seed)
+        enter(info)
+        run_worker_init(self.spec, source, info)
+        return source
+
+    def _make(self, source: IndexedSource | StreamedSource, epoch: int, first: int, batches: int) -> None:
+        start = first
+        if isinstance(source, IndexedSource):
+            source.begin()
+            for _ in range(epoch if source.has_epoch_hook else 0):
+                source.end_epoch()
+            if first >= source.length():
+                raise ConfigError(
+                    f"{epoch}:{first} is no position of {self.spec.target}: its epochs have "
+                    f"{count(source.length(), 'batch')}, the last is {epoch}:{source.length() - 1}."
+                )
+            batches = min(batches, source.length() - first)
+        else:
+            source.open(epoch)
+            start = 0  # there is no other way to a later one
+        times: list[float] = []
+        encoded_bytes = 0
+        for index in range(start, first + batches):
+            started = time.perf_counter()
+            try:
+                batch = self._one(source, epoch, index)
+            except EndOfEpoch:
+                if index <= first:
+                    raise ConfigError(f"Epoch {epoch} of {self.spec.target} ends before {epoch}:{first}.") from None
+                self.tell(f"  epoch {epoch} ends with {epoch}:{index - 1}")
+                break
+            if index < first:
+                continue
+            encoded = encode(batch)
+            times.append(time.perf_counter() - started)
+            encoded_bytes = max(encoded_bytes, encoded.nbytes)
+            if index == first:
+                # through the encoding and back: this is what a trainer gets
+                room = np.empty(encoded.nbytes, np.uint8)
+                encoded.write_into(memoryview(room))
+                for line in structure(decode(room)):
+                    self.tell(f"  {line}")
+        self._sum_up(times, encoded_bytes, f"{epoch}:{first}")
+
+    def _one(self, source: IndexedSource | StreamedSource, epoch: int, index: int) -> Any:
+        try:
+            return source.make(epoch, index)
+        except (EnqueuedError, EndOfEpoch, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # also the SystemExit of a source that calls sys.exit
+            raise source_error(error, target=self.spec.target, epoch=epoch, index=index) from error
+
+    def _sum_up(self, times: list[float], encoded_bytes: int, first: str) -> None:
+        typical = median(times[1:] or times)
+        rest = f", then {duration(typical)} (median of {len(times) - 1})" if len(times) > 1 else ""
+        self.tell(f"  {size(encoded_bytes)} encoded; {first} took {duration(times[0])}{rest}")
+        workers = self.stream.worker_count
+        per_second = workers / typical
+        self.tell(
+            f"  {count(workers, 'worker')}: {rate(per_second)} batches/s, {per_second * encoded_bytes / 1e9:.2f} GB/s, "
+            "unless they slow each other down"
+        )
