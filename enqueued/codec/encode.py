@@ -1,0 +1,90 @@
+"""The encoder: a batch to the bytes that lie in a slot, go over the wire and into the spool."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from enqueued.codec.foreign import Array
+from enqueued.codec.layout import Layout
+from enqueued.codec.limits import MEMO_BYTES, MEMO_ENTRY_BYTES
+from enqueued.codec.memo import Memo
+from enqueued.codec.tokens import Rejected
+from enqueued.codec.tree import flatten, pack_string_arrays
+from enqueued.errors import EncodeError
+
+_ndarray = np.ndarray
+_layouts: Memo[tuple[Any, ...], Layout] = Memo(MEMO_BYTES, MEMO_ENTRY_BYTES)
+
+JOINED_BYTES = 32 * 1024
+"""Up to this size a batch is joined in one piece and copied again: below it, calls cost more than bytes."""
+
+
+class Encoded:
+    """A batch that is ready to be written: it refers to the arrays of the batch, so write it before they change.
+
+    `nbytes` is the whole size: prefix, header, padding and leaves.
+    """
+
+    __slots__ = ("_layout", "_leaves", "nbytes")
+
+    def __init__(self, layout: Layout, leaves: list[Array]) -> None:
+        self._layout = layout
+        self._leaves = leaves
+        self.nbytes = layout.nbytes
+
+    @property
+    def header(self) -> bytes:
+        """The msgpack header alone."""
+        return self._layout.header
+
+    def write_into(self, target: memoryview) -> None:
+        """Writes the batch to the first `nbytes` of a writable `target` of bytes.
+
+        Each leaf is copied once, straight from its array, in C order. What lies between leaves in `target` stays
+        as it was in a large batch, and is not part of what is decoded.
+        """
+        layout = self._layout
+        if self.nbytes <= JOINED_BYTES:
+            parts = [layout.prefix]
+            for leaf, gap in zip(self._leaves, layout.gaps, strict=True):
+                parts.append(leaf.tobytes())
+                parts.append(gap)
+            target[: self.nbytes] = b"".join(parts)
+            return
+        target[: len(layout.prefix)] = layout.prefix
+        for leaf, shape, dtype, start in zip(self._leaves, layout.shapes, layout.dtypes, layout.starts, strict=True):
+            _ndarray(shape, dtype, target, start)[...] = leaf
+
+
+def encode(batch: Any) -> Encoded:
+    """Lays out a batch; raises `EncodeError`, with the path in the batch, for what cannot travel.
+
+    Arrays and NumPy scalars keep dtype, shape and every bit. Named tuples and dataclasses are sent by name and
+    fields. Subclasses of the plain types and other mappings are sent as what they extend, tensors as arrays.
+    """
+    tokens: list[Any] = []
+    leaves: list[Array] = []
+    try:
+        flatten(batch, tokens, leaves)
+        key = tuple(tokens)
+        layout = _layouts.get(key)
+        if layout is None:
+            layout = _lay_out(tokens, leaves)
+    except Rejected as rejected:
+        raise EncodeError(str(rejected)) from None
+    for place, bare in layout.bare:
+        leaves[place] = leaves[place].view(bare)
+    return Encoded(layout, leaves)
+
+
+def _lay_out(tokens: list[Any], leaves: list[Array]) -> Layout:
+    if pack_string_arrays(tokens, leaves):
+        known = _layouts.get(tuple(tokens))
+        if known is not None:
+            return known
+    key = tuple(tokens)
+    layout = Layout(key)
+    _layouts.remember(key, layout, len(layout.header))
+    return layout
