@@ -11,7 +11,7 @@ from enqueued.settings import StreamSettings
 from enqueued_cli.options import SettingsCommand, resolved, settings_options
 
 
-class Position(click.ParamType):
+class Position(click.ParamType[tuple[int, int]]):
     """A position as users see it in errors: ``EPOCH:INDEX``."""
 
     name = "position"
@@ -26,7 +26,12 @@ class Position(click.ParamType):
 
 @click.command(cls=SettingsCommand)
 @click.option("-n", "--batches", type=click.IntRange(1), metavar="N", help="How many to make.  [default: 3]")
-@click.option("--position", type=Position(), metavar="EPOCH:INDEX", help="Make this batch (and no other).")
+@click.option(
+    "--position",
+    type=Position(),
+    metavar="EPOCH:INDEX",
+    help="Begin with this batch; make no other, unless -n says so.",
+)
 @click.option("--pdb", is_flag=True, help="When the source raises, look at it in Python's debugger.")
 @settings_options(StreamSettings)
 def check(batches: int | None, position: tuple[int, int] | None, pdb: bool, **flags: Any) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from enqueued.codec import decode, encode
+from enqueued.codec.decode import decode
+from enqueued.codec.encode import encode
 from enqueued.errors import ConfigError, EnqueuedError
 from enqueued.settings import StreamSettings
 from enqueued.source.failure import source_error
@@ -40,7 +41,7 @@ class Trial:
         except EnqueuedError as error:
             cause = error.__cause__
             if debug and cause is not None:
-                import pdb  # noqa: T100 - the debugger is what was asked for
+                import pdb
 
                 self.tell(getattr(error, "traceback", "").rstrip("\n"))
                 pdb.post_mortem(cause.__traceback__)
@@ -101,7 +102,7 @@ class Trial:
             if index == first:
                 # through the encoding and back: this is what a trainer gets
                 room = np.empty(encoded.nbytes, np.uint8)
-                encoded.write_into(memoryview(room))
+                encoded.write_into(room.data)
                 for line in structure(decode(room)):
                     self.tell(f"  {line}")
         self._sum_up(times, encoded_bytes, f"{epoch}:{first}")
@@ -112,6 +113,8 @@ class Trial:
         except (EnqueuedError, EndOfEpoch, KeyboardInterrupt):
             raise
         except BaseException as error:  # also the SystemExit of a source that calls sys.exit
+            if error.__traceback__ is not None:
+                error.__traceback__ = error.__traceback__.tb_next  # this function's own frame tells nothing
             raise source_error(error, target=self.spec.target, epoch=epoch, index=index) from error
 
     def _sum_up(self, times: list[float], encoded_bytes: int, first: str) -> None:
