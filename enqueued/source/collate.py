@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from enqueued.source.failure import a
 
 Path = tuple[str, ...]
 """How to get into a sample, such as ``('["image"]', "[0]")``."""
@@ -36,7 +40,7 @@ def _collate(samples: Sequence[Any], path: Path) -> Any:
         return list(samples)
     if isinstance(first, (bool, int, float, complex)) and not isinstance(first, np.generic):
         return _numbers(samples, path)
-    if _is_array(type(first)):
+    if _is_array(type(first)) or _is_torch(type(first)):
         return _stack(samples, path)
     if isinstance(first, Mapping):
         return _mapping(samples, first, path)
@@ -100,7 +104,17 @@ def _converter(kind: type[Any]) -> Any:
 
 
 def _from_torch(tensor: Any) -> NDArray[Any]:
-    return np.asarray(tensor.detach().cpu().numpy())
+    tensor = tensor.detach().cpu()
+    try:
+        return np.asarray(tensor.numpy())
+    except TypeError:  # bfloat16 and float8: NumPy has them from ml_dtypes, torch gives their bits only
+        name = str(tensor.dtype).removeprefix("torch.")
+        bits = {1: "uint8", 2: "int16"}.get(tensor.element_size(), "")
+        try:
+            dtype = np.dtype(getattr(importlib.import_module("ml_dtypes"), name))
+        except (ImportError, AttributeError):
+            raise TypeError(f"NumPy knows no {name}; install enqueued[dtypes] or pass --collate") from None
+        return np.asarray(tensor.view(getattr(sys.modules["torch"], bits)).numpy()).view(dtype)
 
 
 def _is_array(kind: type[Any]) -> bool:
@@ -151,8 +165,7 @@ def _same_kind(samples: Sequence[Any], kinds: tuple[type, ...], path: Path) -> N
         if not isinstance(sample, kinds):
             if sample is None:
                 raise _unfit(sample, path)
-            kind, other = type(samples[0]).__name__, type(sample).__name__
-            raise ValueError(f"{_told(path)}: a {kind} and a {other} do not fit; pass --collate")
+            raise ValueError(f"{_told(path)}: {a(samples[0])} and {a(sample)} do not fit; pass --collate")
 
 
 def _unfit(value: Any, path: Path) -> TypeError:

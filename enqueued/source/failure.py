@@ -6,6 +6,7 @@ import os
 import sysconfig
 import traceback
 from types import TracebackType
+from typing import Any
 
 from enqueued.errors import LoadError, SourceError
 
@@ -27,7 +28,7 @@ def summary(error: BaseException) -> str:
 def user_traceback(error: BaseException) -> str:
     """The error's traceback as text, without enqueued's frames that led to the user's code and without importlib's."""
     whole = traceback.TracebackException.from_exception(error)
-    _strip(whole)
+    _strip(whole, through=True)
     return "".join(whole.format())
 
 
@@ -49,6 +50,12 @@ def place(error: BaseException) -> str:
     return own or inner
 
 
+def a(value: Any) -> str:
+    """What kind of thing it is, with its article: ``a list``, ``an int``."""
+    name = type(value).__name__
+    return f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name}"
+
+
 def load_error(who: str, error: BaseException) -> LoadError:
     """The LoadError for what the user's code raised while `who` was loaded."""
     return LoadError(f"{who} raised {summary(error)}", user_traceback(error))
@@ -68,14 +75,21 @@ def source_error(
     return SourceError(text, epoch=epoch, index=index, worker=worker, traceback=user_traceback(error))
 
 
-def _strip(whole: traceback.TracebackException) -> None:
-    frames = list(whole.stack)
-    while frames and (frames[0].filename.startswith(_OWN) or _is_machinery(frames[0].filename)):
-        del frames[0]
-    whole.stack[:] = [frame for frame in frames if not _is_machinery(frame.filename)]
+def _strip(whole: traceback.TracebackException, *, through: bool) -> None:
+    """Drops the frames that led to the user's code: with `through`, also what called enqueued in the first place.
+
+    An error with no frame of the user's keeps all of them: it may be a fault of enqueued's own.
+    """
+    frames = [frame for frame in whole.stack if not _is_machinery(frame.filename)]
+    start = 0
+    if through:
+        start = next((n for n, frame in enumerate(frames) if frame.filename.startswith(_OWN)), 0)
+    while start < len(frames) and frames[start].filename.startswith(_OWN):
+        start += 1
+    whole.stack[:] = frames[start:] or frames
     for chained in (whole.__cause__, whole.__context__):
         if chained is not None:
-            _strip(chained)
+            _strip(chained, through=False)
 
 
 def _is_machinery(file: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 BLAS_VARIABLES = (
@@ -31,8 +31,9 @@ def fork_hazard() -> str | None:
     A forked child has none of the parent's threads, but any lock that they held stays held for ever.
     Threads are counted as BLAS's as far as the user's ``OMP_NUM_THREADS`` and the like allow them.
     """
-    if _holds_cuda():
-        return "it holds a CUDA context"
+    with suppress(OSError), open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+        if maps_cuda(maps):
+            return "it holds a CUDA context"
     # A thread that has been joined may still be on its way out of the kernel: look again before blaming it.
     for _ in range(_LOOKS):
         reason = _thread_hazard()
@@ -42,10 +43,9 @@ def fork_hazard() -> str | None:
     return reason
 
 
-def _holds_cuda() -> bool:
-    with suppress(OSError), open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
-        return any("/dev/nvidia" in line for line in maps)
-    return False
+def maps_cuda(maps: Iterable[str]) -> bool:
+    """Whether the lines of a ``/proc/self/maps`` show the driver's devices, as they do once a context exists."""
+    return any("/dev/nvidia" in line for line in maps)
 
 
 def _thread_hazard() -> str | None:

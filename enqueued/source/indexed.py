@@ -7,7 +7,7 @@ from typing import Any
 
 from enqueued.errors import LoadError
 from enqueued.source import hooks
-from enqueued.source.failure import load_error, source_error
+from enqueued.source.failure import a, load_error, source_error
 from enqueued.source.permutation import ShuffledOrder
 from enqueued.source.seeding import ENDING, OPENING, at, seed_generators
 from enqueued.source.spec import SourceSpec
@@ -104,7 +104,7 @@ def count(user: Any, who: str) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise LoadError(f"{told} is {value!r}, a {type(value).__name__}; it must be an int, at least 1") from None
+        raise LoadError(f"{told} is {value!r}, {a(value)}; it must be an int, at least 1") from None
     if number < 1:
         raise LoadError(f"{told} is {number}; there must be at least 1")
     return number

@@ -11,7 +11,7 @@ from typing import Any
 from enqueued.errors import LoadError
 from enqueued.source.construction import construct, is_factory
 from enqueued.source.dataset import DatasetSource
-from enqueued.source.failure import load_error, summary, user_traceback
+from enqueued.source.failure import a, load_error, place, summary
 from enqueued.source.indexed import IndexedSource
 from enqueued.source.seeding import OPENING, WorkerInfo, at, seed_generators
 from enqueued.source.spec import SourceSpec
@@ -65,10 +65,15 @@ def build(spec: SourceSpec) -> IndexedSource | StreamedSource:
     user = construct(spec, found) if is_factory(found) else found
     if user is found and spec.args:
         names = ", ".join(spec.args)
-        raise LoadError(f"{spec.target} is a {type(user).__name__} that exists already; it takes no --arg ({names})")
-    _check_protocol(spec, user)
-    source = DatasetSource(spec, user, collate) if spec.kind == "dataset" else IndexedSource(spec, user)
-    source.length()
+        raise LoadError(f"{spec.target} is {a(user)} that exists already; it takes no --arg ({names})")
+    try:
+        _check_protocol(spec, user)
+        source = DatasetSource(spec, user, collate) if spec.kind == "dataset" else IndexedSource(spec, user)
+        source.length()
+    except LoadError:
+        raise
+    except BaseException as error:  # a property or a __getattr__ of the user's, met while looking for methods
+        raise load_error(spec.target, error) from error
     return source
 
 
@@ -103,7 +108,7 @@ def _function(target: str | None, flag: str, spec: SourceSpec) -> Any:
         return None
     function = import_attribute(target, spec.app_dir)
     if not callable(function):
-        raise LoadError(f"{flag} {target} is a {type(function).__name__}, not a function")
+        raise LoadError(f"{flag} {target} is {a(function)}, not a function")
     return function
 
 
@@ -111,7 +116,7 @@ def _check_protocol(spec: SourceSpec, user: Any) -> None:
     """Raises LoadError unless the user's object has a length and an index."""
     kind = type(user)
     flag = "--" + spec.kind
-    gives = f"{spec.target} gives {_a(kind)}"
+    gives = f"{spec.target} gives {a(user)}"
     if isinstance(user, (str, bytes)):
         raise LoadError(f"{gives}, whose parts are no batches")
     # torch's IterableDataset inherits a __getitem__ that only raises
@@ -147,7 +152,7 @@ def _is_missing(module_name: str, error: BaseException) -> bool:
     """Whether the target's own module is missing, and not one that the user's code imports."""
     if not isinstance(error, ModuleNotFoundError) or error.name is None:
         return False
-    return (module_name + ".").startswith(error.name + ".") and "\n  File " not in user_traceback(error)
+    return (module_name + ".").startswith(error.name + ".") and not place(error)
 
 
 def _first_line(error: BaseException) -> str:
@@ -161,7 +166,3 @@ def _file_hint(target: str) -> str:
     folder, name = os.path.split(path)
     module = name.removesuffix(".py")
     return f' Give a module, not a file: "{module}:..."' + (f" with --app-dir {folder}" if folder else "")
-
-
-def _a(kind: type) -> str:
-    return f"{'an' if kind.__name__[:1] in 'aeiouAEIOU' else 'a'} {kind.__name__}"

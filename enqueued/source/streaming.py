@@ -8,7 +8,7 @@ from typing import Any
 
 from enqueued.errors import LoadError
 from enqueued.source.construction import arguments_misfit, construct, is_factory
-from enqueued.source.failure import load_error
+from enqueued.source.failure import a, load_error
 from enqueued.source.spec import SourceSpec
 from enqueued.source.streamed import StreamedSource
 
@@ -31,7 +31,7 @@ def streamed(spec: SourceSpec, found: Any) -> StreamedSource:
         return StreamedSource(spec, found, _starter(spec, lambda: construct(spec, found)))
     if spec.args:
         names = ", ".join(spec.args)
-        raise LoadError(f"{spec.target} is a {type(found).__name__} that exists already; it takes no --arg ({names})")
+        raise LoadError(f"{spec.target} is {a(found)} that exists already; it takes no --arg ({names})")
     _check_iterable(spec, found)
     return StreamedSource(spec, found, _starter(spec, lambda: found), one_epoch=hasattr(type(found), "__next__"))
 
@@ -63,4 +63,4 @@ def _check_iterable(spec: SourceSpec, value: Any) -> None:
     if hasattr(kind, "__iter__") or hasattr(kind, "__next__"):
         return
     hint = "; it has __getitem__: serve it with --sequence" if hasattr(kind, "__getitem__") else ""
-    raise LoadError(f"{spec.target} gives a {kind.__name__}, which has no __iter__; --generator needs one{hint}")
+    raise LoadError(f"{spec.target} gives {a(value)}, which has no __iter__; --generator needs one{hint}")

@@ -1,0 +1,1 @@
+"""Sources for the tests, importable by the processes that they start."""
