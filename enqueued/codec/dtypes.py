@@ -155,7 +155,22 @@ def shape_from_plain(plain: Any) -> tuple[int, ...]:
         raise ProtocolError(f"a shape is not a list of at most {MAX_DIMS} dimensions")
     if not all(_is_int(dim, MAX_DIM) for dim in plain):
         raise ProtocolError("a shape has a dimension that is not a whole number in bounds")
-    return tuple(plain)
+    shape = tuple(plain)
+    if not fits(shape):
+        raise ProtocolError("a shape has more items than can be counted")
+    return shape
+
+
+def fits(shape: tuple[int, ...]) -> bool:
+    """Whether a shape is in bounds.
+
+    NumPy itself does not count the items of an array whose items, or one of whose dimensions, take no room: such an
+    array could have a size that overflows.
+    """
+    count = 1
+    for dim in shape:
+        count *= dim or 1
+    return len(shape) <= MAX_DIMS and count < 2**62 and all(dim < MAX_DIM for dim in shape)
 
 
 def room(shape: tuple[int, ...], itemsize: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]  # it ships no types
+import msgpack
 
 from enqueued.codec.limits import FORMAT_VERSION, MAX_CHILDREN, MAX_HEADER_BYTES, aligned
 from enqueued.errors import ProtocolError

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from enqueued.codec.dtypes import dtype_to_plain, room
+from enqueued.codec.dtypes import dtype_to_plain, fits, room
 from enqueued.codec.header import pack, pack_prefix
 from enqueued.codec.limits import (
     MAX_CHILDREN,
-    MAX_DIM,
     MAX_DIMS,
     MAX_HEADER_BYTES,
     aligned,
@@ -39,6 +38,7 @@ from enqueued.codec.tokens import (
     Rejected,
     complex_bits,
     float_bits,
+    key_step,
 )
 
 _BYTE = np.dtype(np.uint8)
@@ -87,7 +87,7 @@ class _Body:
         self.dtypes: list[np.dtype[Any]] = []
 
     def put(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
-        if len(shape) > MAX_DIMS or any(dim >= MAX_DIM for dim in shape):
+        if not fits(shape):
             raise Rejected(f"an array of shape {shape}, beyond {MAX_DIMS} dimensions or 2**40 along one")
         offset = aligned(self.size)
         size = room(shape, dtype.itemsize)
@@ -150,13 +150,13 @@ class _Body:
         _bounded(len(keys))
         if tag == KEYED:
             next(tokens)
-        return ["d", [[key, self._child(tokens, f"[{key!r}]")] for key in keys]]
+        return ["d", [[key, self._child(tokens, key_step(key))] for key in keys]]
 
     def _record(self, letter: str, tokens: Iterator[Any]) -> list[Any]:
         name, fields = next(tokens).__name__, next(tokens)
         fault = naming_fault(letter, name, fields)
         if fault:
-            raise Rejected(f"a {name} that could not be made again elsewhere: {fault}; make it a dict")
+            raise Rejected(f"the class {name} could not be made again elsewhere: {fault}; make it a dict")
         return [letter, name, list(fields), [self._child(tokens, f".{field}") for field in fields]]
 
 
@@ -226,7 +226,7 @@ def _heaviest(node: list[Any]) -> tuple[int, list[str], str]:
     if letter not in "tldnc":
         return len(pack(node)), [], "a value"
     if letter == "d":
-        pairs = [(f"[{key!r}]", child) for key, child in node[1]]
+        pairs = [(key_step(key), child) for key, child in node[1]]
     elif letter in "nc":
         pairs = [(f".{name}", child) for name, child in zip(node[2], node[3], strict=True)]
     else:

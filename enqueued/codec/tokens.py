@@ -18,6 +18,7 @@ An array is its dtype and its shape; everything else begins with one of these ta
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 (
     TUPLE,
@@ -57,3 +58,11 @@ class Rejected(Exception):
 
     def __str__(self) -> str:
         return f"batch{''.join(reversed(self.steps))}: {self.message}"
+
+
+def key_step(key: Any) -> str:
+    """The step of a path that leads to a dict's value; a key of any length is shown in one line."""
+    text = repr(key)
+    if text[0] == "'" and '"' not in text:
+        text = f'"{text[1:-1]}"'
+    return f"[{text}]" if len(text) <= 80 else f"[{text[:76]}...]"

@@ -37,6 +37,7 @@ from enqueued.codec.tokens import (
     Rejected,
     complex_bits,
     float_bits,
+    key_step,
 )
 
 _ndarray = np.ndarray
@@ -94,7 +95,7 @@ def flatten(node: Any, tokens: list[Any], leaves: list[Array], depth: int = 0) -
                 else:
                     flatten(child, tokens, leaves, depth + 1)
         except Rejected as rejected:
-            rejected.steps.append(f"[{key!r}]")
+            rejected.steps.append(key_step(key))
             raise
     else:
         _VALUES.get(kind, _flatten_other)(node, tokens, leaves, depth)
@@ -126,9 +127,11 @@ def _plain_key(key: Any) -> Any:
         return str.__str__(key)
     if isinstance(key, bytes):
         return b"".join((key,))
-    if isinstance(key, int) and -(2**63) <= key < 2**64:
-        return int.__int__(key)
-    raise Rejected(f"a dict with the key {key!r} of type {type_name(key)}; keys are str, int of 64 bits, bytes or bool")
+    if isinstance(key, int):
+        if -(2**63) <= key < 2**64:
+            return int.__int__(key)
+        raise Rejected(f"a dict with a key of {key.bit_length()} bits; an int that is a key has at most 64")
+    raise Rejected(f"a dict with the key {repr(key)[:80]}, a {type_name(key)}; keys are str, int, bytes, bool or None")
 
 
 def _none(node: None, tokens: list[Any], leaves: list[Array], depth: int) -> None:
