@@ -1,0 +1,337 @@
+"""A stream and the pool that makes its batches: what the core decides is carried out, what the pool says is fed to it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+from enqueued.arena.segment import Slot, segment_size
+from enqueued.batch import Position
+from enqueued.errors import EnqueuedError
+from enqueued.pool.channel import Message
+from enqueued.pool.interleave import Interleave
+from enqueued.pool.memory import Memory
+from enqueued.pool.options import PoolOptions
+from enqueued.pool.pool import Pool
+from enqueued.pool.reactor import Reactor
+from enqueued.source.spec import SourceSpec
+from enqueued.stats import GroupStats, MemberStats, StreamStats
+from enqueued.stream.core import Stream
+from enqueued.stream.decisions import Decision
+from enqueued.stream.group import Group, Member
+
+log = logging.getLogger("enqueued.pool")
+
+_SAMPLE_S = 0.01
+_MEMORY_S = 0.02
+_RECENT_S = 5.0
+
+
+class Feed:
+    """One stream with its pool. `step` has to be called in every turn of the loop.
+
+    `on_broken` is told when the pool cannot go on. Until `ready` there is no stream to join.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        spec: SourceSpec,
+        options: PoolOptions,
+        *,
+        reactor: Reactor,
+        memory: Memory,
+        lag_timeout: float,
+        on_broken: Callable[[EnqueuedError], None],
+    ) -> None:
+        self.name = name
+        self.spec = spec
+        self.facts: Message = {}
+        self.header = b""
+        """The beginning of the first batch that was made: its structure, shapes and dtypes."""
+        self.starved_s = self.full_s = 0.0
+        self.broken = on_broken
+        self._options = options
+        self._memory = memory
+        self._lag_timeout = lag_timeout
+        self._pool = Pool(spec, options, reactor, memory, self)
+        self._stream: Stream | None = None
+        self._interleave = Interleave(spec.replicas)
+        self._epoch = 0
+        self._owed: deque[Position] = deque()
+        """Positions of a streamed source that were ordered and are not filled, in order."""
+        self._spoilt: Message | None = None
+        """Why a streamed source gives nothing any more."""
+        self._batch_bytes = 0
+        self._cell_bytes = 0
+        self._sampled = self._remembered = time.monotonic()
+        self._recently_starved = self._recently_full = 0.0
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether the source is loaded."""
+        return self._stream is not None
+
+    @property
+    def stream(self) -> Stream:
+        """The core; only once `ready`."""
+        assert self._stream is not None
+        return self._stream
+
+    def start(self) -> None:
+        """Begin to load the source."""
+        self._pool.start()
+
+    def stop(self, within_s: float) -> None:
+        """End every process of the pool."""
+        self._pool.stop(within_s)
+
+    def step(self, now: float) -> None:
+        """Carry out what the core has decided since the last turn."""
+        stream = self._stream
+        if stream is not None:
+            stream.tick(now)
+            if now - self._sampled >= _SAMPLE_S:
+                self._sample(now)
+            freed = stream.window.freed
+            if freed:
+                stream.window.freed = []
+                for slot in freed:
+                    self._pool.free(slot)
+            if self.facts["indexed"]:
+                self._order(stream)
+            else:
+                self._pull(stream)
+            if now - self._remembered >= _MEMORY_S:
+                self._remembered = now
+                self._serve_needs(stream)
+                self._pool.retire(stream.epochs_in_use())
+        self._pool.step()
+
+    def decisions(self) -> list[Decision]:
+        """What has to be told to members now."""
+        return self._stream.decisions() if self._stream is not None else []
+
+    def _order(self, stream: Stream) -> None:
+        capacity = self._pool.capacity()
+        if capacity:
+            self._pool.order(stream.orders(capacity))
+        for epoch in stream.openings():
+            self._pool.open(epoch)
+
+    def _pull(self, stream: Stream) -> None:
+        room = self._options.workers * self._pool.depth - len(self._owed)
+        if room > 0 and self._pool.capacity():
+            self._owed.extend(stream.orders(room))
+        if self._spoilt is not None:
+            self._spoil(stream)
+        for seat, first, count in self._interleave.ask(len(self._owed)):
+            self._pool.pull(seat, self._epoch, first, count)
+
+    # -- memory -------------------------------------------------------------------------------------------------
+
+    def _serve_needs(self, stream: Stream) -> None:
+        """Find memory for workers that wait for it: free budget, else idle segments, else the batch needed last."""
+        waiting = sorted((w for w in self._pool.workers() if w.needs is not None), key=lambda w: w.needs or ((0, 0), 0))
+        awaited = {group.cursor for group in stream.holders}
+        for worker in waiting:
+            position, nbytes = worker.needs or ((0, 0), 0)
+            reclaimed = self._reclaim(stream)
+            if self._memory.grant(nbytes, urgent=position in awaited and not reclaimed):
+                worker.grant(nbytes)
+
+    def _reclaim(self, stream: Stream) -> bool:
+        """Ask for an idle segment back, or make one idle; whether there was anything to give."""
+        if self._memory.table.total_bytes < self._memory.limit * 0.9:
+            return False
+        for number, segment in self._memory.table.idle():
+            for worker in self._pool.workers():
+                if worker.number == number and worker.needs is None:
+                    worker.close_segments([segment])
+                    return True
+        return stream.evict()
+
+    def _fit(self, nbytes: int) -> None:
+        """Look ahead no further than the memory goes."""
+        self._batch_bytes = max(self._batch_bytes, nbytes)
+        cell = segment_size(nbytes) if nbytes > 1 << 20 else nbytes
+        if cell > self._cell_bytes:
+            self._cell_bytes = cell
+            self.stream.resize(self._memory.limit // cell - self._options.workers)
+
+    # -- what the pool says -------------------------------------------------------------------------------------
+
+    def loaded(self, facts: Message) -> None:
+        """The source is there."""
+        self.facts = facts
+        self._stream = Stream(
+            self.name,
+            indexed=facts["indexed"],
+            max_queue_size=self._options.max_queue_size,
+            lag_timeout_s=self._lag_timeout,
+            now=time.monotonic(),
+        )
+        if facts["spawns"] and facts["hazard"]:
+            log.warning("%s: workers are spawned, not forked: %s", self.spec.target, facts["hazard"])
+        for file in facts["files"]:
+            log.warning(
+                "%s left %s open: forked workers share its offset, so they can read each other's data. Open it in "
+                "worker_init(self, info), or with --worker-init mod:fn.",
+                self.spec.target,
+                file,
+            )
+
+    def made(self, position: Position, slot: Slot, seat: int) -> None:
+        """A batch lies in a slot."""
+        if slot.nbytes > self._batch_bytes:
+            self._fit(slot.nbytes)
+        if not self.header:
+            view = self._memory.table.view(slot)
+            self.header = bytes(view[: 8 + int.from_bytes(view[:4], "little")])
+        if self.facts["indexed"]:
+            self.stream.made(position, slot)
+        else:
+            self._give(seat, slot)
+
+    def failed(self, position: Position, error: Message, seat: int) -> None:
+        """The user's code raised at a position."""
+        if self.facts["indexed"]:
+            self.stream.failed(position, error)
+        else:
+            self._give(seat, error)
+
+    def lost(self, position: Position, error: Message, *, killed: bool) -> None:
+        """The worker that had a position is gone."""
+        self.stream.lost(position, error, killed=killed)
+
+    def length(self, epoch: int, length: int, error: Message | None) -> None:
+        """An epoch has been opened, or cannot be."""
+        if error is None:
+            self.stream.epoch_length(epoch, length)
+        else:
+            self.stream.epoch_failed(epoch, error)
+
+    # -- streamed sources ---------------------------------------------------------------------------------------
+
+    def _give(self, seat: int, batch: Slot | Message) -> None:
+        self._interleave.give(seat, batch)
+        self._fill()
+
+    def _fill(self) -> None:
+        for index, batch in self._interleave.take():
+            position = self._owed.popleft() if self._owed else (self._epoch, index)
+            if isinstance(batch, Slot):
+                self.stream.made(position, batch)
+            else:
+                self.stream.failed(position, batch)
+
+    def ended(self, epoch: int, seat: int) -> None:
+        """A replica of a streamed source has come to the epoch's end; after the last one the next epoch begins."""
+        self._interleave.end(seat)
+        self._fill()
+        if self._interleave.over:
+            length = self._interleave.filled
+            self._owed.clear()
+            self._interleave = Interleave(self.spec.replicas)
+            self._epoch = epoch + 1
+            self.stream.epoch_length(epoch, length)
+            if self.facts["one_epoch"]:
+                self.stream.over_from((epoch + 1, 0))
+
+    def lost_replica(self, seat: int, error: Message) -> None:
+        """The worker of a streamed source is gone, and with it where the source stood."""
+        message = f"{error['message']}; a streamed source cannot go on from where it stood: restart the daemon"
+        self._spoilt = {**error, "message": message}
+
+    def _spoil(self, stream: Stream) -> None:
+        """Give the reason at the next position, and nothing after it."""
+        if self._owed and self._spoilt is not None:
+            position = self._owed[0]
+            stream.failed(position, self._spoilt)
+            self._owed.clear()
+            stream.over_from((position[0], position[1] + 1))
+
+    # -- stats --------------------------------------------------------------------------------------------------
+
+    def _sample(self, now: float) -> None:
+        stream, passed = self.stream, now - self._sampled
+        self._sampled = now
+        weight = math.exp(-passed / _RECENT_S)
+        starving, full = stream.starving, stream.full
+        self.starved_s += passed * starving
+        self.full_s += passed * full
+        self._recently_starved = self._recently_starved * weight + starving * (1 - weight)
+        self._recently_full = self._recently_full * weight + full * (1 - weight)
+
+    @property
+    def verdict(self) -> str:
+        """Who is the bottleneck, from the last seconds."""
+        if self._stream is None:
+            return "loading"
+        if not self._stream.groups:
+            return "no client: the first batches are ready" if self._stream.full else "no client"
+        starved, full = round(self._recently_starved * 100), round(self._recently_full * 100)
+        if starved >= 10 and starved >= full:
+            return f"worker-bound: a client waits {starved} % of the time; add workers or make batches cheaper"
+        if full >= 10:
+            return f"client-bound: the queue is full {full} % of the time; the workers could do more"
+        return "balanced"
+
+    def stats(self, describe: Callable[[Member], MemberStats]) -> StreamStats:
+        """A snapshot; `describe` tells of a member what only the server knows."""
+        stream = self._stream
+        groups = () if stream is None else tuple(_group_stats(g, describe) for g in stream.groups.values())
+        cursors = [group.cursor for group in stream.groups.values()] if stream is not None else []
+        at = max(cursors, default=(0, 0))
+        outstanding = sum(len(worker.outstanding) for worker in self._pool.workers()) + len(self._owed)
+        queued = stream.window.queued if stream is not None else 0
+        return StreamStats(
+            name=self.name,
+            source=self.spec.target,
+            kind=self.spec.kind,
+            length=stream.lengths.get(at[0]) if stream is not None else None,
+            batch_bytes=self._batch_bytes,
+            ready=max(0, queued - outstanding),
+            making=outstanding,
+            max_queue_size=self._options.max_queue_size,
+            made=stream.made_count if stream is not None else 0,
+            delivered=stream.delivered if stream is not None else 0,
+            failed=stream.failed_count if stream is not None else 0,
+            worker_restarts=self._pool.restarts,
+            make_s=self._pool.make_s,
+            starved_s=self.starved_s,
+            full_s=self.full_s,
+            slot_bytes=self._memory.table.total_bytes,
+            verdict=self.verdict,
+            workers=tuple(worker.stats() for worker in self._pool.workers()),
+            groups=groups,
+        )
+
+    def waiting_for(self) -> str:
+        """What a client that waits is told: how many workers are busy, and since when the slowest."""
+        now = time.monotonic()
+        doing = [one for worker in self._pool.workers() for one in worker.page.doing(now)]
+        if not self.ready:
+            return f"{self.spec.target} is being loaded"
+        if not doing:
+            return "no worker is busy"
+        slowest = max(doing, key=lambda one: one.seconds)
+        at = f"{slowest.position[0]}:{slowest.position[1]}"
+        return f"{len(doing)} workers busy, the slowest for {slowest.seconds:.0f} s at {at}"
+
+
+def _group_stats(group: Group, describe: Callable[[Member], MemberStats]) -> GroupStats:
+    return GroupStats(
+        name=group.name,
+        private=group.private,
+        epoch=group.cursor[0],
+        index=group.cursor[1],
+        delivered=group.delivered,
+        redelivered=group.redelivered,
+        members=tuple(describe(member) for member in group.members.values()),
+    )

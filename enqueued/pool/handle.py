@@ -1,0 +1,110 @@
+"""The daemon's side of one worker: what it was ordered, and what is still to be told to it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+
+from enqueued.arena.segment import Slot
+from enqueued.batch import Position
+from enqueued.pool.channel import Channel, Message
+from enqueued.pool.page import Page
+from enqueued.stats import WorkerStats
+
+_MOST_FREES = 2000
+
+
+class WorkerHandle:
+    """One worker process. Orders, freed slots and grants are collected and sent together by `flush`."""
+
+    def __init__(self, number: int, seat: int, lanes: int, channel: Channel, page: Page) -> None:
+        self.number = number
+        self.seat = seat
+        self.lanes = lanes
+        self.channel = channel
+        self.page = page
+        self.pid = 0
+        self.up = False
+        self.stopping = False
+        self.aborted = False
+        self.outstanding: dict[Position, None] = {}
+        """Positions that it was ordered and has not answered, in the order in which it makes them."""
+        self.asked: set[int] = set()
+        """Epochs whose length it was asked for."""
+        self.needs: tuple[Position, int] | None = None
+        """The position for which it waits for memory, and how many bytes it lacks."""
+        self.made = 0
+        self.busy_us = 0
+        self._make: list[tuple[int, int, int]] = []
+        self._free: list[tuple[int, int]] = []
+        self._close: list[int] = []
+        self._length: list[int] = []
+        self._grant = 0
+
+    def order(self, positions: Sequence[Position]) -> None:
+        """Have positions made, in this order; neighbours travel as a run."""
+        runs = self._make
+        for position in positions:
+            epoch, index = position
+            self.outstanding[position] = None
+            if runs and runs[-1][0] == epoch and runs[-1][1] + runs[-1][2] == index:
+                runs[-1] = (epoch, runs[-1][1], runs[-1][2] + 1)
+            else:
+                runs.append((epoch, index, 1))
+
+    def pull(self, epoch: int, first: int, count: int) -> None:
+        """Have a replica of a streamed source make its next `count` batches; the first of them is at `first`."""
+        self._make.append((epoch, first, count))
+
+    def free(self, slot: Slot) -> None:
+        """A slot of this worker's may be written again."""
+        self._free.append((slot.segment, slot.offset))
+
+    def grant(self, nbytes: int) -> None:
+        """Let it allocate this many bytes more."""
+        self._grant += nbytes
+        self.needs = None
+
+    def close_segments(self, segments: Iterable[int]) -> None:
+        """Have it give segments back that hold no batch."""
+        self._close.extend(segments)
+
+    def ask_length(self, epoch: int) -> None:
+        """Have it read the length of an epoch."""
+        self.asked.add(epoch)
+        self._length.append(epoch)
+
+    def flush(self) -> None:
+        """Send what was collected, as far as its socket takes it; the rest goes with the next call."""
+        while self._make or self._free or self._close or self._length or self._grant:
+            message: Message = {}
+            if self._make:
+                message["make"] = self._make[:_MOST_FREES]
+            if self._free:
+                message["free"] = self._free[:_MOST_FREES]
+            if self._close:
+                message["close"] = self._close
+            if self._length:
+                message["length"] = self._length
+            if self._grant:
+                message["grant"] = self._grant
+            try:
+                if not self.channel.try_send(message):
+                    return
+            except OSError:  # it is dying: its zygote will say so
+                pass
+            self._make, self._free = self._make[_MOST_FREES:], self._free[_MOST_FREES:]
+            self._close, self._length, self._grant = [], [], 0
+
+    def quit(self) -> None:
+        """Have it end after the batch that it is making."""
+        self.stopping = True
+        with contextlib.suppress(OSError):
+            self.channel.try_send({"quit": 1})
+
+    def stats(self) -> WorkerStats:
+        """A snapshot."""
+        busy = "waiting for memory" if self.needs is not None else "busy" if self.outstanding else "idle"
+        return WorkerStats(
+            f"worker {self.seat}", self.pid, busy if self.up else "starting", self.made, self.busy_us / 1e6
+        )

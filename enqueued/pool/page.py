@@ -1,0 +1,52 @@
+"""What each thread of a worker is doing right now, where the daemon can read it even after the worker has died."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+from typing import NamedTuple
+
+from enqueued.batch import Position
+
+_ROW = struct.Struct("<qqd")
+
+
+class Doing(NamedTuple):
+    """A position that is being made, and for how many seconds."""
+
+    position: Position
+    seconds: float
+
+
+class Page:
+    """A row for each lane (thread) of one worker, in memory that worker and daemon share."""
+
+    def __init__(self, fd: int, lanes: int) -> None:
+        self._memory = mmap.mmap(fd, lanes * _ROW.size)
+        self._lanes = lanes
+
+    @classmethod
+    def create(cls, lanes: int) -> tuple[Page, int]:
+        """A page and the descriptor by which the worker maps it."""
+        fd = os.memfd_create("enqueued-page", os.MFD_CLOEXEC)
+        os.ftruncate(fd, lanes * _ROW.size)
+        page = cls(fd, lanes)
+        for lane in range(lanes):
+            page.rest(lane)
+        return page, fd
+
+    def begin(self, lane: int, epoch: int, index: int) -> None:
+        """This lane makes a position from now on."""
+        _ROW.pack_into(self._memory, lane * _ROW.size, epoch, index, time.monotonic())
+
+    def rest(self, lane: int) -> None:
+        """This lane makes nothing."""
+        _ROW.pack_into(self._memory, lane * _ROW.size, -1, -1, 0.0)
+
+    def doing(self, now: float) -> list[Doing]:
+        """What is being made, the longest first."""
+        rows = (_ROW.unpack_from(self._memory, lane * _ROW.size) for lane in range(self._lanes))
+        found = [Doing((epoch, index), now - since) for epoch, index, since in rows if epoch >= 0]
+        return sorted(found, key=lambda one: -one.seconds)

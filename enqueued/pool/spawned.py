@@ -1,0 +1,80 @@
+"""Workers in fresh interpreters, for images that must not be forked: the source's state travels by pickle."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from typing import Any
+
+from enqueued.errors import LoadError
+from enqueued.pool.channel import Message
+from enqueued.source.indexed import IndexedSource
+from enqueued.source.load import build
+from enqueued.source.spec import SourceSpec
+from enqueued.source.streamed import StreamedSource
+
+
+def find_unpicklable(spec: SourceSpec, source: IndexedSource, hazard: str | None) -> None:
+    """Raises `LoadError` that names what cannot travel to a fresh interpreter, before any worker needs it."""
+    try:
+        pickle.dumps(source.user)
+        return
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+    why = f"it cannot be forked, because {hazard}" if hazard else "--start-method spawn was asked for"
+    name = next((name for name, value in vars(source.user).items() if not _picklable(value)), None)
+    what = f"its attribute {name!r} ({type(vars(source.user)[name]).__name__})" if name else "the object"
+    raise LoadError(
+        f"{spec.target} must be pickled for its workers ({why}), and {what} cannot be: {reason}. "
+        f"Open it in worker_init(self, info), or serve with --start-method zygote."
+    )
+
+
+def _picklable(value: Any) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:
+        return False
+    return True
+
+
+def spawn_worker(spec: SourceSpec, source: IndexedSource | StreamedSource, worker: Message, fds: list[int]) -> int:
+    """Start a worker in a fresh interpreter; its pid. A streamed source has no state yet and is built there anew."""
+    state = source.user if isinstance(source, IndexedSource) else None
+    memo = os.memfd_create("enqueued-state", os.MFD_CLOEXEC)
+    with open(memo, "wb", closefd=False) as file:
+        pickle.dump((spec, worker, sys.path, isinstance(source, IndexedSource)), file)
+        pickle.dump(state, file)
+    os.lseek(memo, 0, os.SEEK_SET)
+    try:
+        for fd in (memo, *fds):
+            os.set_inheritable(fd, True)
+        command = [sys.executable, "-m", "enqueued.pool.spawned", str(memo), *map(str, fds)]
+        return os.posix_spawn(sys.executable, command, os.environ)
+    finally:
+        os.close(memo)
+
+
+def main(arguments: list[str]) -> None:
+    """Entry point of ``python -m enqueued.pool.spawned STATE CHANNEL PAGE``; the descriptors are inherited."""
+    from enqueued.pool.worker import work
+
+    state, *fds = map(int, arguments)
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    with open(state, "rb") as file:
+        spec, worker, path, indexed = pickle.load(file)  # noqa: S301 - written by this pool's own zygote
+        sys.path[:] = path
+        source = _rebuild(spec, pickle.load(file)) if indexed else build(spec)  # noqa: S301 - as above
+    work(source, worker, fds)
+
+
+def _rebuild(spec: SourceSpec, user: Any) -> IndexedSource:
+    from enqueued.source.load import indexed_source
+
+    return indexed_source(spec, user)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,266 @@
+"""A worker: makes the batches of the positions that it is given, straight into slots.
+
+What is made together is told together, but nothing waits for company longer than `_TOGETHER_S`: a batch that takes longer
+than that to make is told at once.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from enqueued.arena.segment import Slot
+from enqueued.arena.writer import Arena
+from enqueued.batch import Position
+from enqueued.codec.encode import encode
+from enqueued.errors import LoadError
+from enqueued.pool.channel import Channel, Message
+from enqueued.pool.lifeline import name_process
+from enqueued.pool.page import Page
+from enqueued.pool.zygote import shorten
+from enqueued.source.failure import source_error
+from enqueued.source.indexed import IndexedSource
+from enqueued.source.load import run_worker_init
+from enqueued.source.seeding import WorkerInfo, enter
+from enqueued.source.streamed import EndOfEpoch, StreamedSource
+
+_TOGETHER_S = 200e-6
+
+
+class Stopped(Exception):
+    """The daemon has told this worker to stop, or is gone."""
+
+
+class Worker:
+    """One worker with one lane: it reads its orders and makes their batches in the same thread."""
+
+    def __init__(self, source: IndexedSource | StreamedSource, number: int, name: str, channel: Channel, page: Page):
+        self._source = source
+        self._name = name
+        self._channel = channel
+        self._page = page
+        self._arena = Arena(number, self._publish, lambda segment: channel.send({"closed": [segment]}))
+        self._orders: deque[Position] = deque()
+        self._made: list[tuple[int, int, int, int, int, int]] = []
+        self._told = 0.0
+        self._ended = -1
+        """The last epoch of a streamed source that has come to its end."""
+
+    def run(self) -> None:
+        """Make batches until the daemon says stop or is gone."""
+        try:
+            while True:
+                if not self._orders:
+                    self._tell()
+                    self._obey(self._channel.receive(wait=True))
+                    continue
+                epoch, index = self._orders.popleft()
+                self._make(0, epoch, index)
+                if not self._orders or time.monotonic() - self._told > _TOGETHER_S:
+                    self._tell()
+                    self._read_all()
+        except Stopped:
+            return
+
+    # -- what the daemon says -----------------------------------------------------------------------------------
+
+    def _obey(self, message: Message | None) -> None:
+        if message is None or "quit" in message:
+            raise Stopped
+        for segment, offset in message.get("free", ()):
+            self._arena.give(segment, offset)
+        self._arena.allowance += message.get("grant", 0)
+        for segment in message.get("close", ()):
+            self._arena.close(segment)
+        for epoch, first, count in message.get("make", ()):
+            self._order(epoch, range(first, first + count * self._stride, self._stride))
+        for epoch in message.get("length", ()):
+            self._channel.send({"length": [epoch, *self._length(epoch)]})
+
+    def _order(self, epoch: int, indices: range) -> None:
+        self._orders.extend((epoch, index) for index in indices)
+
+    @property
+    def _stride(self) -> int:
+        return self._source.spec.replicas if isinstance(self._source, StreamedSource) else 1
+
+    def _read_all(self) -> None:
+        while True:
+            try:
+                message = self._channel.receive(wait=False)
+            except BlockingIOError:
+                return
+            self._obey(message)
+
+    def _length(self, epoch: int) -> tuple[int, Any]:
+        assert isinstance(self._source, IndexedSource)
+        try:
+            return self._source.length(), None
+        except BaseException as error:
+            return 0, self._failure(error, epoch, -1)
+
+    # -- making -------------------------------------------------------------------------------------------------
+
+    def _make(self, lane: int, epoch: int, index: int) -> None:
+        began = time.monotonic()
+        self._page.begin(lane, epoch, index)
+        try:
+            made = self._make_slot(epoch, index)
+        except Stopped:
+            raise
+        except EndOfEpoch:
+            self._end(epoch)
+        except BaseException as error:
+            failure = self._failure(error, epoch, index)
+            with self._telling():
+                self._tell()
+                self._channel.send({"failed": [epoch, index, failure]})
+        else:
+            if made is not None:
+                with self._telling():
+                    self._made.append((epoch, index, *made, int((time.monotonic() - began) * 1e6)))
+        self._page.rest(lane)
+
+    def _make_slot(self, epoch: int, index: int) -> Slot | None:
+        source = self._source
+        if isinstance(source, StreamedSource):
+            if epoch <= self._ended:
+                return None
+            if index < source.spec.replicas:
+                source.open(epoch)
+        encoded = encode(source.make(epoch, index))
+        slot, memory = self._slot(encoded.nbytes, epoch, index)
+        encoded.write_into(memory)
+        return slot
+
+    def _slot(self, nbytes: int, epoch: int, index: int) -> tuple[Slot, memoryview]:
+        found = self._arena.take(nbytes)
+        if found is None:
+            self._tell()
+            self._channel.send({"need": [epoch, index, self._arena.missing(nbytes)]})
+        while found is None:
+            self._obey(self._channel.receive(wait=True))
+            found = self._arena.take(nbytes)
+        return found
+
+    def _end(self, epoch: int) -> None:
+        self._ended = epoch
+        self._tell()
+        self._channel.send({"ended": epoch})
+
+    def _failure(self, error: BaseException, epoch: int, index: int) -> Message:
+        told = source_error(error, target=self._source.spec.target, epoch=epoch, index=index, worker=self._name)
+        text = error.traceback if isinstance(error, LoadError) else told.traceback
+        return {"message": str(told), "traceback": shorten(text), "worker": self._name}
+
+    # -- telling ------------------------------------------------------------------------------------------------
+
+    def _telling(self) -> Any:
+        return _NO_LOCK
+
+    def _tell(self) -> None:
+        """Hand on the tickets of what was made."""
+        self._told = time.monotonic()
+        if self._made:
+            made, self._made = self._made, []
+            self._channel.send({"made": made})
+
+    def _publish(self, segment: int, fd: int, size: int) -> None:
+        self._channel.send({"segment": [segment, size]}, (fd,))
+
+
+class ThreadedWorker(Worker):
+    """One worker with several lanes, for sources that release the GIL: one thread reads orders, the others make."""
+
+    def __init__(self, *arguments: Any, lanes: int) -> None:
+        super().__init__(*arguments)
+        self._source.seeds_globals = False  # they are shared by all threads, so no order could be promised
+        self._lanes = lanes
+        self._queue: SimpleQueue[Position] = SimpleQueue()
+        self._lock = threading.Condition()
+
+    def run(self) -> None:
+        for lane in range(self._lanes):
+            threading.Thread(target=self._make_for_ever, args=(lane,), name=f"lane {lane}", daemon=True).start()
+        try:
+            while True:
+                message = self._channel.receive(wait=True)
+                with self._lock:
+                    self._obey(message)
+                    self._lock.notify_all()
+        except Stopped:
+            return
+
+    def _make_for_ever(self, lane: int) -> None:
+        while True:
+            self._make(lane, *self._queue.get())
+            with self._lock:
+                self._tell()
+
+    def _order(self, epoch: int, indices: range) -> None:
+        for index in indices:
+            self._queue.put((epoch, index))
+
+    def _slot(self, nbytes: int, epoch: int, index: int) -> tuple[Slot, memoryview]:
+        with self._lock:
+            found = self._arena.take(nbytes)
+            if found is None:
+                self._channel.send({"need": [epoch, index, self._arena.missing(nbytes)]})
+            while found is None:
+                self._lock.wait()
+                found = self._arena.take(nbytes)
+            return found
+
+    def _telling(self) -> Any:
+        return self._lock
+
+
+class _NoLock:
+    """Stands for the lock where there is one thread."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+_NO_LOCK = _NoLock()
+
+
+def work(source: IndexedSource | StreamedSource, worker: Message, fds: list[int]) -> None:
+    """Be worker `worker` until told to stop: entered in a forked child, or in a fresh interpreter."""
+    number, seat, lanes = worker["number"], worker["seat"], worker["lanes"]
+    channel, page = Channel(socket.socket(fileno=fds[0])), Page(fds[1], lanes)
+    os.close(fds[1])
+    name = f"worker {seat} (pid {os.getpid()})"
+    name_process(f"enq-worker-{seat}")
+    faulthandler.enable()
+    info = WorkerInfo(
+        id=seat,
+        num_workers=worker["workers"],
+        replica=seat if isinstance(source, StreamedSource) else 0,
+        replicas=source.spec.replicas,
+        seed=source.spec.seed,
+    )
+    enter(info)
+    try:
+        run_worker_init(source.spec, source, info)
+    except LoadError as error:
+        channel.send({"broken": {"message": str(error), "traceback": shorten(error.traceback)}})
+        return
+    run: Callable[[], None]
+    if worker["threads"]:
+        run = ThreadedWorker(source, number, name, channel, page, lanes=lanes).run
+    else:
+        run = Worker(source, number, name, channel, page).run
+    channel.send({"up": os.getpid()})
+    run()
+    sys.stdout.flush()
+    sys.stderr.flush()

@@ -1,0 +1,197 @@
+"""The zygote: a fresh interpreter that loads the source once and forks workers from that image.
+
+A zygote runs user code only until it is ready; after that it waits, forks and reaps. A source that has `on_epoch_end` gets a
+zygote for each epoch, forked from the last one's, which calls it: once, in one place, seen by every worker.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from typing import Any, NoReturn
+
+from enqueued.errors import EnqueuedError, LoadError, SourceError
+from enqueued.pool.channel import Channel, Message
+from enqueued.pool.lifeline import adopt_orphans, hang_on, name_process
+from enqueued.pool.spawned import find_unpicklable, spawn_worker
+from enqueued.source.files import open_regular_files
+from enqueued.source.image import fork_hazard
+from enqueued.source.indexed import IndexedSource
+from enqueued.source.load import build
+from enqueued.source.spec import SourceSpec
+from enqueued.source.streamed import StreamedSource
+
+MOST_TRACEBACK = 16_000
+"""Characters of a traceback that are kept; the middle of a longer one is cut."""
+
+
+def shorten(text: str) -> str:
+    """A traceback that fits a message."""
+    if len(text) <= MOST_TRACEBACK:
+        return text
+    half = MOST_TRACEBACK // 2
+    return f"{text[:half]}\n  [... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
+
+
+class Zygote:
+    """The loaded source, and the children that were made from it."""
+
+    def __init__(self, channel: Channel, boot: Message) -> None:
+        self._channel = channel
+        self._boot = boot
+        self._spec = SourceSpec.from_plain(boot["spec"])
+        self._source: IndexedSource | StreamedSource
+        self._spawns = False
+        self._numbers: dict[int, int] = {}
+        """Worker numbers by pid."""
+
+    def load(self) -> Message:
+        """Import and construct the source; what the daemon has to know about it."""
+        before, began = open_regular_files(), time.monotonic()
+        source = self._source = build(self._spec)
+        if isinstance(source, IndexedSource):
+            source.begin()
+        hazard = fork_hazard() if self._boot["start_method"] == "auto" else None
+        self._spawns = self._boot["start_method"] == "spawn" or hazard is not None
+        if self._spawns and isinstance(source, IndexedSource):
+            find_unpicklable(self._spec, source, hazard)
+        module = sys.modules.get(self._spec.target.partition(":")[0])
+        return {
+            "indexed": isinstance(source, IndexedSource),
+            "hook": isinstance(source, IndexedSource) and source.has_epoch_hook,
+            "one_epoch": isinstance(source, StreamedSource) and source.one_epoch,
+            "length": source.length() if isinstance(source, IndexedSource) else None,
+            "files": sorted(open_regular_files() - before),
+            "file": getattr(module, "__file__", None) or "",
+            "spawns": self._spawns,
+            "hazard": hazard,
+            "load_s": time.monotonic() - began,
+        }
+
+    def step(self) -> Message:
+        """Go on to the next epoch: `on_epoch_end`, then the next epoch's length."""
+        assert isinstance(self._source, IndexedSource)
+        self._source.end_epoch()
+        return {"length": self._source.length()}
+
+    def serve(self) -> NoReturn:
+        """Fork and reap until the daemon says to stop or is gone."""
+        gc.collect()
+        gc.freeze()  # so that the workers' collector does not touch, and so copy, what they share
+        wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        poller = select.poll()
+        poller.register(self._channel, select.POLLIN)
+        poller.register(wake_read, select.POLLIN)
+        while True:
+            self._reap()
+            for fd, _ in poller.poll():
+                if fd == wake_read:
+                    os.read(wake_read, 512)
+                    continue
+                message = self._channel.receive(wait=True)
+                if message is None or "quit" in message:
+                    os._exit(0)
+                self._obey(message, (wake_read, wake_write))
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            number = self._numbers.pop(pid, None)
+            if number is not None:
+                self._channel.send({"exited": [number, status]})
+
+    def _obey(self, message: Message, wakeup: tuple[int, int]) -> None:
+        fds = self._channel.take_fds()
+        if "fork" in message:
+            worker = message["fork"]
+            pid = spawn_worker(self._spec, self._source, worker, fds) if self._spawns else os.fork()
+            if pid == 0:
+                self._become(wakeup, lambda: run_worker(self._source, worker, fds))
+            self._numbers[pid] = worker["number"]
+            self._channel.send({"forked": [worker["number"], pid]})
+        elif "next" in message:
+            if os.fork() == 0:
+                self._become(wakeup, lambda: self._next_epoch(message["next"], fds[0]))
+        for fd in fds:
+            os.close(fd)
+
+    def _become(self, wakeup: tuple[int, int], run: Any) -> NoReturn:
+        """In a forked child: let go of what is the zygote's, and run."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for fd in wakeup:
+                os.close(fd)
+            self._channel.close()
+            self._numbers.clear()
+            run()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    def _next_epoch(self, epoch: int, fd: int) -> None:
+        self._channel = Channel(socket.socket(fileno=fd))
+        gc.unfreeze()
+        name_process(f"enq-zygote-{epoch}")
+        tell(self._channel, self.step)
+        self.serve()
+
+
+def run_worker(source: IndexedSource | StreamedSource, worker: Message, fds: list[int]) -> None:
+    """Be a worker from now on."""
+    from enqueued.pool.worker import work
+
+    work(source, worker, fds)
+
+
+def tell(channel: Channel, prepare: Any) -> None:
+    """Run the user's code that a zygote exists for, and say how that went."""
+    try:
+        ready = prepare()
+    except (LoadError, SourceError) as error:
+        broken = {"message": str(error), "traceback": shorten(error.traceback)}
+    except BaseException as error:
+        text = traceback.format_exc()
+        kind = str(error) if isinstance(error, EnqueuedError) else f"{type(error).__name__}: {error}"
+        broken = {"message": kind, "traceback": shorten(text)}
+    else:
+        channel.send({"ready": ready})
+        return
+    channel.send({"broken": broken})
+    os._exit(0)
+
+
+def main(arguments: list[str]) -> None:
+    """Entry point of ``python -m enqueued.pool.zygote CHANNEL LIFELINE``; the descriptors are inherited."""
+    channel = Channel(socket.socket(fileno=int(arguments[0])))
+    hang_on(int(arguments[1]))
+    os.set_inheritable(channel.fileno(), False)
+    os.set_inheritable(int(arguments[1]), False)
+    adopt_orphans()
+    name_process("enq-zygote")
+    boot = channel.receive(wait=True)
+    if boot is None:
+        return
+    zygote = Zygote(channel, boot["boot"])
+    tell(channel, zygote.load)
+    zygote.serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,164 @@
+"""The verbs of PROTOCOL.md: how they are packed, and checked when they are unpacked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import msgpack
+
+from enqueued.errors import ProtocolError
+
+PROTOCOL = 1
+MOST_BYTES = 1 << 20
+"""The largest message, without the frames of batches."""
+
+HELLO, CREDIT, TAKE, SEEK, ASK, BYE = "HELLO", "CREDIT", "TAKE", "SEEK", "ASK", "BYE"
+WELCOME, LOADING, REFUSED, BATCHES, ANSWER, GONE = "WELCOME", "LOADING", "REFUSED", "BATCHES", "ANSWER", "GONE"
+
+TICKET, FRAME, ERROR, END, OVER = range(5)
+"""The items of BATCHES."""
+REDELIVERED, PADDED = 1, 2
+"""The flags of a batch."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MOST_RUNS = 4096
+_BOUND = 1 << 63
+_FIELDS = {
+    CREDIT: (int,),
+    TAKE: (list, list),
+    SEEK: (int, int, int),
+    ASK: (str,),
+    BYE: (),
+    WELCOME: (dict,),
+    LOADING: (str,),
+    REFUSED: (str,),
+    BATCHES: (list, list),
+    ANSWER: (str, object),
+    GONE: (str,),
+    HELLO: (dict,),
+}
+FROM_CLIENT = frozenset({HELLO, CREDIT, TAKE, SEEK, ASK, BYE})
+FROM_DAEMON = frozenset({WELCOME, LOADING, REFUSED, BATCHES, ANSWER, GONE})
+
+Run = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a client says of itself when it begins a session."""
+
+    stream: str | None = None
+    group: str | None = None
+    start: str | tuple[int, int] = "first"
+    token: bytes | None = None
+    repeated: bool = False
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    protocol: int = PROTOCOL
+
+    def pack(self) -> bytes:
+        """The message."""
+        return pack(HELLO, asdict(self))
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Hello:
+        """The checked contents of a HELLO. Raises `ProtocolError`."""
+        protocol = plain.get("protocol")
+        if protocol != PROTOCOL:
+            raise ProtocolError(f"the client speaks protocol {protocol!r}, this daemon {PROTOCOL}")
+        start = plain.get("start", "first")
+        if isinstance(start, list) and len(start) == 2 and all(map(_is_count, start)):
+            start = (start[0], start[1])
+        elif start not in ("first", "live"):
+            raise ProtocolError(f'start is "first", "live" or [epoch, index], not {start!r}')
+        token = plain.get("token")
+        if token is not None and not isinstance(token, bytes):
+            raise ProtocolError("token is bytes or nil")
+        pid = plain.get("pid", 0)
+        return cls(
+            stream=_name(plain, "stream"),
+            group=_name(plain, "group"),
+            start=start,
+            token=token,
+            repeated=plain.get("repeated") is True,
+            host=str(plain.get("host", ""))[:64],
+            pid=pid if _is_count(pid) else 0,
+            version=str(plain.get("version", ""))[:64],
+        )
+
+
+def pack(verb: str, *fields: Any) -> bytes:
+    """A message."""
+    packed: bytes = msgpack.packb((verb, *fields))
+    return packed
+
+
+def unpack(data: Any, verbs: frozenset[str]) -> tuple[str, list[Any]]:
+    """The verb and the fields of a message that may be any bytes. Raises `ProtocolError`."""
+    if len(data) > MOST_BYTES:
+        raise ProtocolError(f"a message of {len(data)} bytes; the most is {MOST_BYTES}")
+    try:
+        message = msgpack.unpackb(
+            data, strict_map_key=True, max_array_len=65536, max_map_len=1024, max_str_len=65536, max_bin_len=65536
+        )
+    except Exception as error:  # msgpack raises many kinds, ValueError and UnicodeDecodeError among them
+        raise ProtocolError(f"not a message: {error}") from None
+    if not isinstance(message, list) or not message or not isinstance(message[0], str) or message[0] not in verbs:
+        raise ProtocolError("a message begins with a verb")
+    verb, fields = message[0], message[1:]
+    kinds = _FIELDS[verb]
+    if len(fields) < len(kinds):
+        raise ProtocolError(f"{verb} has {len(kinds)} fields, not {len(fields)}")
+    for kind, field in zip(kinds, fields, strict=False):
+        if not isinstance(field, kind) or (kind is int and not _is_count(field)):
+            raise ProtocolError(f"a field of {verb} is {field!r:.100}")
+    return verb, fields
+
+
+def runs(plain: list[Any]) -> list[Run]:
+    """Checked runs of lease numbers. Raises `ProtocolError`."""
+    if len(plain) > _MOST_RUNS:
+        raise ProtocolError(f"{len(plain)} runs; the most is {_MOST_RUNS}")
+    for run in plain:
+        if not isinstance(run, list) or len(run) != 2 or not all(map(_is_count, run)):
+            raise ProtocolError("a run is [first, count]")
+    return [(first, count) for first, count in plain]
+
+
+def to_runs(numbers: Iterable[int]) -> list[list[int]]:
+    """Lease numbers as runs; neighbours that stand together share one."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and found[-1][0] + found[-1][1] == number:
+            found[-1][1] += 1
+        else:
+            found.append([number, 1])
+    return found
+
+
+def check_item(item: Any) -> list[Any]:
+    """One item of BATCHES from a daemon that is not trusted. Raises `ProtocolError`."""
+    shapes = {TICKET: 9, FRAME: 6, ERROR: 7, END: 4, OVER: 2}
+    if not isinstance(item, list) or not item or type(item[0]) is not int or len(item) < shapes.get(item[0], 1 << 30):
+        raise ProtocolError(f"not an item: {item!r:.100}")
+    numbers = item[1:6] if item[0] == ERROR else item[1:]
+    if not all(map(_is_count, numbers)) or (item[0] == ERROR and not isinstance(item[6], dict)):
+        raise ProtocolError(f"not an item: {item!r:.100}")
+    return item
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _BOUND
+
+
+def _name(plain: dict[str, Any], key: str) -> str | None:
+    name = plain.get(key)
+    if name is None:
+        return None
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ProtocolError(f"{key} is 1 to 64 letters, digits, dots, dashes or underscores, not {name!r:.100}")
+    return name
