@@ -79,9 +79,7 @@ def _stack(samples: Sequence[Any], path: Path) -> NDArray[Any]:
                     f"{_told(path)}: dtypes {dtype} and {array.dtype} cannot be stacked; pass --collate"
                 ) from None
     batch = np.empty((len(arrays), *first.shape), dtype)
-    for place, array in enumerate(
-        arrays
-    ):  # the one copy; np.stack makes a view of each first, which costs as much again
+    for place, array in enumerate(arrays):  # the one copy; np.stack would lose the byte order
         batch[place] = array
     return batch
 

@@ -21,7 +21,10 @@ _LOOK_PAUSE_S = 0.005
 
 
 def hold_blas_to_one_thread(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables to set for a zygote so that its libraries start no threads, without those that the user set."""
+    """The variables to set for a zygote so that its libraries start no threads, without those that the user set.
+
+    They belong into the environment that the interpreter is started with: OpenBLAS reads them when NumPy is imported.
+    """
     return {name: "1" for name in BLAS_VARIABLES if name not in environ}
 
 
