@@ -1,4 +1,18 @@
-"""A layout: the header of a batch and where its leaves lie, worked out once for equal tokens."""
+"""A layout: the header of a batch and where its leaves lie, worked out once for equal tokens.
+
+The header is msgpack `[structure, bytes of the body]`. A node of the structure is a list that begins with its tag;
+offsets count from the body's begin and are multiples of 64::
+
+    ["t", [child...]]  tuple                              ["l", [child...]]  list
+    ["d", [[key, child]...]]  dict                        (keys: str, int of 64 bits, bytes, bool, None)
+    ["n", name, [field...], [child...]]  named tuple      ["c", name, [field...], [child...]]  dataclass
+    ["a", dtype, [dim...], offset]  array                 (dtype as in `dtypes`; bytes in C order)
+    ["s", dtype, offset]  NumPy scalar                    ["s", dtype, text or bytes]  np.str_, np.bytes_
+    ["T", [dim...], offset, bytes, missing, coerce]       StringDType (as in `strings`; missing: false if there is none)
+    ["v", value]  None, bool, int of 64 bits, float, short str or bytes
+    ["u", offset, bytes]  long str, as UTF-8              ["b", offset, bytes]  long bytes
+    ["i", digits]  other int                              ["z", real, imaginary]  complex
+"""
 
 from __future__ import annotations
 

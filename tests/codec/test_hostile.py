@@ -172,9 +172,10 @@ def damage(data: bytearray, chance: random.Random) -> bytes:
 
 def replaced(node: Any, chance: random.Random) -> Any:
     """The same tree with one of its places taken by junk or by another part of it."""
-    if not isinstance(node, list) or not node or chance.random() < 0.15:
+    if not isinstance(node, list) or not node or chance.random() < 0.1:
         return chance.choice(JUNK)
-    at = chance.randrange(len(node))
+    # tags come first and end most stories: they are changed less
+    at = chance.randrange(len(node)) or chance.randrange(len(node)) or chance.randrange(len(node))
     change = chance.randrange(12)
     if change == 0:
         return [*node[:at], *node[at + 1 :]]
@@ -207,9 +208,10 @@ def fuzz(valid: list[Root], chance: random.Random, cases: int) -> int:
             data = damage(bytearray(one.tobytes()), chance)
             came += attempt(np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8))
             continue
-        header = replaced(header_of(one), chance)
-        if chance.random() < 0.3:
-            header = replaced(header, chance)
+        structure, size = header_of(one)
+        for _ in range(chance.choice([1, 1, 2])):
+            structure = replaced(structure, chance)
+        header = [structure, size] if chance.random() < 0.9 else replaced([structure, size], chance)
         came += attempt(with_header(header, one.tobytes()[64 : chance.choice([64, 100, 10**6])]))
     return came
 
