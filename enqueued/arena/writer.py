@@ -78,7 +78,8 @@ class Arena:
 
     def _close_idle(self) -> bool:
         """Close every segment that holds no batch: a batch of another size needs the memory."""
-        return any([self.close(number) for number in list(self._segments)])
+        closed = [self.close(number) for number in list(self._segments)]
+        return any(closed)
 
     def _grow(self, cell_bytes: int) -> list[tuple[int, int]]:
         size = segment_size(cell_bytes)

@@ -87,9 +87,18 @@ class Feed:
         """Begin to load the source."""
         self._pool.start()
 
-    def stop(self, within_s: float) -> None:
-        """End every process of the pool."""
-        self._pool.stop(within_s)
+    def close(self) -> None:
+        """Make nothing more; workers end after the batch that they are making, and then this is `closed`."""
+        self._pool.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether every worker has ended."""
+        return self._pool.closed
+
+    def kill(self) -> None:
+        """End what is left of the pool, now."""
+        self._pool.kill()
 
     def step(self, now: float) -> None:
         """Carry out what the core has decided since the last turn."""
@@ -312,6 +321,17 @@ class Feed:
             groups=groups,
         )
 
+    @property
+    def headline(self) -> str:
+        """What is served, in a few words."""
+        stream = self._stream
+        length = stream.lengths.get(0) if stream is not None and self.facts["indexed"] else None
+        workers = f"{self._options.workers} {'thread' if self._options.threads else 'worker'}"
+        workers += "s" * (self._options.workers != 1)
+        if length is None:
+            return f"{self.spec.target} ({_size(self._batch_bytes, 'batches of ')}{workers})"
+        return f"{self.spec.target} ({length:,} batches{_size(self._batch_bytes, ' × ', '')}, {workers})"
+
     def waiting_for(self) -> str:
         """What a client that waits is told: how many workers are busy, and since when the slowest."""
         now = time.monotonic()
@@ -335,3 +355,10 @@ def _group_stats(group: Group, describe: Callable[[Member], MemberStats]) -> Gro
         redelivered=group.redelivered,
         members=tuple(describe(member) for member in group.members.values()),
     )
+
+
+def _size(nbytes: int, before: str, after: str = ", ") -> str:
+    if not nbytes:
+        return ""
+    exponent = min(3, max(0, (nbytes.bit_length() - 1) // 10))
+    return f"{before}{nbytes / 1024**exponent:.{1 if exponent else 0}f} {('B', 'KiB', 'MiB', 'GiB')[exponent]}{after}"

@@ -83,7 +83,7 @@ class Root:
     def end(self, within_s: float) -> str:
         """Wait for the zygote to end, then kill what is left of the pool; how the zygote ended."""
         try:
-            code = self.process.wait(within_s)
+            code: int | None = self.process.wait(within_s)
         except subprocess.TimeoutExpired:
             code = None
         with contextlib.suppress(ProcessLookupError, PermissionError):

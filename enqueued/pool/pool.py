@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import logging
 import os
-import select
 import signal
 import time
 from collections import deque
@@ -15,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from enqueued.arena.segment import Slot
 from enqueued.batch import Position
 from enqueued.errors import CrashLoop, LoadError
-from enqueued.pool.channel import Channel, Message
+from enqueued.pool.channel import Message
 from enqueued.pool.generation import Generation, Root, death_of
 from enqueued.pool.handle import WorkerHandle
 from enqueued.pool.memory import Memory
@@ -37,7 +36,7 @@ _numbers = itertools.count(1)  # of workers, across all pools of a process: segm
 
 
 class Pool:
-    """The processes of one source. `step` has to be called in every turn of the loop, `stop` in the end."""
+    """The processes of one source. `step` has to be called in every turn of the loop, `kill` in the end."""
 
     def __init__(
         self, spec: SourceSpec, options: PoolOptions, reactor: Reactor, memory: Memory, events: PoolEvents
@@ -71,16 +70,21 @@ class Pool:
         self._root = Root({"spec": self.spec.to_plain(), "start_method": self.options.start_method})
         self._adopt(self._root.generation)
 
-    def stop(self, within_s: float) -> None:
-        """Let workers finish the batch that they are making, for so long, then end every process of the pool."""
+    def close(self) -> None:
+        """Have every process end, workers after the batch that they are making; `closed` says when they have."""
         self._stopping = True
-        deadline = time.monotonic() + within_s
-        workers = list(self.workers())
         for generation in self._generations.values():
             generation.quit()
-        for worker in workers:
-            _await_end(worker.channel, deadline)
-        self._root.end(max(0.05, deadline - time.monotonic()))
+
+    @property
+    def closed(self) -> bool:
+        """Whether every worker has ended."""
+        return self._stopping and not any(True for _ in self.workers())
+
+    def kill(self) -> None:
+        """End what is left of the pool, now."""
+        self._stopping = True
+        self._root.end(0.0 if any(True for _ in self.workers()) or not self._loaded else 0.2)
         for generation in list(self._generations.values()):
             self._disown(generation)
 
@@ -284,10 +288,10 @@ class Pool:
             for epoch in sorted(self._opening):
                 self._step_towards(epoch)
             return
-        how = self._root.end(1.0)
         if expected:
             self._reactor.unwatch(generation.channel.fileno())
-            return
+            return  # its workers may still be finishing
+        how = self._root.end(1.0)
         for one in list(self._generations.values()):
             self._disown(one)
         self._count_death(f"the zygote {how}")
@@ -406,15 +410,3 @@ class Pool:
             worker.aborted = True
             log.error("worker %d makes %d:%d for %.1f s; it is ended", worker.seat, epoch, index, seconds)
             os.kill(worker.pid, signal.SIGABRT)  # the worker's faulthandler writes the stacks
-
-
-def _await_end(channel: Channel, deadline: float) -> None:
-    """Read a worker's channel to its end."""
-    poller = select.poll()
-    poller.register(channel, select.POLLIN)
-    while poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
-        message = channel.receive(wait=True)
-        for fd in channel.take_fds():
-            os.close(fd)
-        if message is None:
-            return

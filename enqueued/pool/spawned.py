@@ -10,7 +10,7 @@ from typing import Any
 from enqueued.errors import LoadError
 from enqueued.pool.channel import Message
 from enqueued.source.indexed import IndexedSource
-from enqueued.source.load import build
+from enqueued.source.load import build, indexed_source
 from enqueued.source.spec import SourceSpec
 from enqueued.source.streamed import StreamedSource
 
@@ -66,14 +66,8 @@ def main(arguments: list[str]) -> None:
     with open(state, "rb") as file:
         spec, worker, path, indexed = pickle.load(file)  # noqa: S301 - written by this pool's own zygote
         sys.path[:] = path
-        source = _rebuild(spec, pickle.load(file)) if indexed else build(spec)  # noqa: S301 - as above
+        source = indexed_source(spec, pickle.load(file)) if indexed else build(spec)  # noqa: S301 - as above
     work(source, worker, fds)
-
-
-def _rebuild(spec: SourceSpec, user: Any) -> IndexedSource:
-    from enqueued.source.load import indexed_source
-
-    return indexed_source(spec, user)
 
 
 if __name__ == "__main__":

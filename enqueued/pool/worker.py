@@ -29,7 +29,7 @@ from enqueued.pool.zygote import shorten
 from enqueued.source.failure import source_error
 from enqueued.source.indexed import IndexedSource
 from enqueued.source.load import run_worker_init
-from enqueued.source.seeding import WorkerInfo, enter
+from enqueued.source.seeding import OPENING, WorkerInfo, enter, seed_generators
 from enqueued.source.streamed import EndOfEpoch, StreamedSource
 
 _TOGETHER_S = 200e-6
@@ -180,9 +180,21 @@ class Worker:
 class ThreadedWorker(Worker):
     """One worker with several lanes, for sources that release the GIL: one thread reads orders, the others make."""
 
-    def __init__(self, *arguments: Any, lanes: int) -> None:
-        super().__init__(*arguments)
+    def __init__(
+        self,
+        source: IndexedSource | StreamedSource,
+        number: int,
+        name: str,
+        channel: Channel,
+        page: Page,
+        *,
+        info: WorkerInfo,
+        lanes: int,
+    ) -> None:
+        super().__init__(source, number, name, channel, page)
         self._source.seeds_globals = False  # they are shared by all threads, so no order could be promised
+        seed_generators(info.seed, number, OPENING)  # but no two workers begin alike
+        self._info = info
         self._lanes = lanes
         self._queue: SimpleQueue[Position] = SimpleQueue()
         self._lock = threading.Condition()
@@ -200,6 +212,7 @@ class ThreadedWorker(Worker):
             return
 
     def _make_for_ever(self, lane: int) -> None:
+        enter(self._info, whole_process=False)
         while True:
             self._make(lane, *self._queue.get())
             with self._lock:
@@ -257,7 +270,7 @@ def work(source: IndexedSource | StreamedSource, worker: Message, fds: list[int]
         return
     run: Callable[[], None]
     if worker["threads"]:
-        run = ThreadedWorker(source, number, name, channel, page, lanes=lanes).run
+        run = ThreadedWorker(source, number, name, channel, page, info=info, lanes=lanes).run
     else:
         run = Worker(source, number, name, channel, page).run
     channel.send({"up": os.getpid()})

@@ -55,7 +55,7 @@ def build(spec: SourceSpec) -> IndexedSource | StreamedSource:
     """
     _seed(spec)
     found = import_attribute(spec.target, spec.app_dir)
-    collate = _function(spec.collate, "--collate", spec)
+    _function(spec.collate, "--collate", spec)
     _function(spec.worker_init, "--worker-init", spec)
     import numpy.random  # noqa: F401 - loaded only now, it would miss the seed if the constructor were its first user
 
@@ -68,13 +68,20 @@ def build(spec: SourceSpec) -> IndexedSource | StreamedSource:
         raise LoadError(f"{spec.target} is {a(user)} that exists already; it takes no --arg ({names})")
     try:
         _check_protocol(spec, user)
-        source = DatasetSource(spec, user, collate) if spec.kind == "dataset" else IndexedSource(spec, user)
+        source = indexed_source(spec, user)
         source.length()
     except LoadError:
         raise
     except BaseException as error:  # a property or a __getattr__ of the user's, met while looking for methods
         raise load_error(spec.target, error) from error
     return source
+
+
+def indexed_source(spec: SourceSpec, user: Any) -> IndexedSource:
+    """The source around a user's object that is there already, as in an interpreter that was sent it by pickle."""
+    if spec.kind == "dataset":
+        return DatasetSource(spec, user, _function(spec.collate, "--collate", spec))
+    return IndexedSource(spec, user)
 
 
 def run_worker_init(spec: SourceSpec, source: IndexedSource | StreamedSource, info: WorkerInfo) -> None:

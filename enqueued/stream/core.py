@@ -1,7 +1,7 @@
 """One stream: who gets which batch, what is made next, and which slot is free.
 
-Events come in as method calls (`join`, `allow`, `done`, `release`, `made`, `failed`, `lost`, `tick`), decisions are taken out
-(`orders`, `decisions`, `freed`). No socket, thread, clock or file is known here, so every history can be replayed.
+Events come in as method calls (`join`, `allow`, `done`, `release`, `made`, `failed`, `lost`, `tick`), decisions are
+taken out (`orders`, `decisions`, `freed`). No socket, thread, clock or file is known here, so every history can be replayed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enqueued.batch import Position
 from enqueued.errors import Refused
 from enqueued.stream.decisions import Decision, Deliver, EndEpoch, Over
 from enqueued.stream.group import Group, Lease, Member
-from enqueued.stream.plan import Plan
+from enqueued.stream.plan import FAR, Plan
 from enqueued.stream.window import FAILED, ORDERED, READY, WAITING, Entry
 
 DEATHS = 3
@@ -36,8 +36,7 @@ class Stream(Plan):
         self.members: dict[str, Member] = {}
         self.delivered = self.made_count = self.failed_count = self.ignored = 0
         self._orphans: dict[tuple[str, int], Entry] = {}
-        self._waiting: dict[Position, set[Group]] = {}
-        self._dirty: set[Group] = set()
+        self._dirty: dict[Group, None] = {}  # a dict, because a set of objects has another order in each process
         self._outbox: list[Decision] = []
         self.rehold()
 
@@ -49,7 +48,8 @@ class Stream(Plan):
         """A client becomes a member of a named group, or of a private one that lives as long as it does.
 
         `start` says where a group without members begins: ``"first"``, ``"live"`` or a position. `repeated` says that
-        another daemon may have delivered what follows. Raises `Refused` when a streamed source has passed the start.
+        another daemon may have delivered what follows. A `name` is used once: releases may come after it has left.
+        Raises `Refused` when a streamed source has passed the start.
         """
         found = self.groups.get(group) if group is not None else None
         if found is None:
@@ -62,13 +62,12 @@ class Stream(Plan):
         member = Member(name, found, self.now)
         self.members[name] = found.members[name] = member
         found.turn.append(member)
-        self._dirty.add(found)
+        self._dirty[found] = None
         return found
 
     def _start(self, start: str | Position) -> Position:
-        if start == "live" or (start == "first" and self.indexed):
-            positions = (g.cursor for g in self.groups.values())
-            return min(positions, default=self.idle.cursor) if start == "live" else (0, 0)
+        if start == "live":
+            return min(g.cursor for g in self.holders) if self.indexed else self.oldest()
         position = (0, 0) if isinstance(start, str) else start
         if not self.indexed and not self.oldest() <= position <= self.head:
             oldest, head = self.oldest(), self.head
@@ -94,23 +93,16 @@ class Stream(Plan):
             if not lease.done and group.members:
                 group.take_back(lease.entry.position)
                 self.window.want(lease.entry, True)
-            if lease.number in kept:
+            if lease.number in kept and not lease.released:
                 self._orphans[name, lease.number] = lease.entry
             else:
                 self._unuse(lease.entry)
         if group.members:
-            self._dirty.add(group)
+            self._may_take(group)
         else:
-            self._forget(group)
-
-    def _forget(self, group: Group) -> None:
-        del self.groups[group.name]
-        self._dirty.discard(group)
-        for position in [p for p, groups in self._waiting.items() if group in groups]:
-            self._waiting[position].discard(group)
-            if not self._waiting[position]:
-                del self._waiting[position]
-        self.rehold()
+            del self.groups[group.name]
+            self._dirty.pop(group, None)
+            self.rehold()
 
     def allow(self, name: str, credit: int) -> None:
         """Let a member hold up to `credit` leases from now on."""
@@ -119,7 +111,7 @@ class Stream(Plan):
             self.ignored += 1
             return
         member.credit = credit
-        self._may_take(member)
+        self._may_take(member.group)
 
     def seek(self, name: str, generation: int, position: Position) -> None:
         """Begin a private group anew at a position; what it was given before is fenced off by the generation."""
@@ -138,7 +130,7 @@ class Stream(Plan):
         group.cursor = group.planned = position
         member.over = False
         self.rehold()
-        self._dirty.add(group)
+        self._dirty[group] = None
 
     # -- leases -------------------------------------------------------------------------------------------------
 
@@ -171,7 +163,7 @@ class Stream(Plan):
                 else:
                     self.ignored += 1
         if member is not None:
-            self._may_take(member)
+            self._may_take(member.group)
 
     def _retire(self, member: Member, lease: Lease) -> None:
         if lease.done and lease.released:
@@ -182,9 +174,9 @@ class Stream(Plan):
         entry.uses -= 1
         self.window.settle(entry)
 
-    def _may_take(self, member: Member) -> None:
-        self._dirty.add(member.group)
-        if member.group not in self.holders:
+    def _may_take(self, group: Group) -> None:
+        self._dirty[group] = None
+        if group not in self.holders:
             self.rehold()
 
     # -- what the pool says -------------------------------------------------------------------------------------
@@ -213,8 +205,9 @@ class Stream(Plan):
         if not entry.wanted:
             self.window.settle(entry)
             return
-        for group in self._waiting.pop(entry.position, ()):
-            self._dirty.add(group)
+        for group in self.holders:
+            if group.cursor == entry.position or entry.position in group.redeliver:
+                self._dirty[group] = None
 
     def lost(self, position: Position, error: Any, *, killed: bool = True) -> None:
         """The worker that had a position is gone: order it again, or fail with `error` when it `killed` too many."""
@@ -234,26 +227,28 @@ class Stream(Plan):
     def epoch_length(self, epoch: int, length: int) -> None:
         """An epoch has been opened, or a streamed one has ended: it has `length` batches."""
         self.learn_length(epoch, length)
-        self._dirty.update(self.groups.values())
+        self._dirty.update(dict.fromkeys(self.groups.values()))
 
     def epoch_failed(self, epoch: int, error: Any) -> None:
         """An epoch could not be opened: whoever comes to it is told why; it is tried again after that."""
         self.asked.discard(epoch)
         for group in self.holders:
-            if group.planned[0] == epoch and group.planned not in self.window.entries:
-                self.window.add(group.planned)
-                self.failed(group.planned, error)
+            position = max(group.planned, group.cursor)
+            if position[0] == epoch and position not in self.window.entries:
+                self.window.add(position)
+                self.failed(position, error)
 
     def over_from(self, position: Position) -> None:
         """Nothing comes at or after a position: a streamed source that is spent, or one that broke."""
         self.end = position
+        self.head = min(self.head, position)
         self.cut(position)
-        self._dirty.update(self.groups.values())
+        self._dirty.update(dict.fromkeys(self.groups.values()))
 
     def tick(self, now: float) -> None:
         """Time has passed: see which groups have stopped."""
         self.now = now
-        if len(self.groups) > 1 and [g for g in self.groups.values() if self.holds(g)] != self.holders:
+        if len(self.groups) > 1 and self.waited_for() != self.holders:
             self.rehold()
 
     # -- deliveries ---------------------------------------------------------------------------------------------
@@ -261,7 +256,7 @@ class Stream(Plan):
     def decisions(self) -> list[Decision]:
         """What has to be told to members, in order; each is told once."""
         while self._dirty:
-            self._pump(self._dirty.pop())
+            self._pump(self._dirty.popitem()[0])
         outbox, self._outbox = self._outbox, []
         return outbox
 
@@ -274,16 +269,15 @@ class Stream(Plan):
                     return
                 continue
             entry = self.window.entries.get(position)
-            follower = (position[0], position[1] + 1)
-            if entry is None or entry.state < READY:
-                oldest = position if self.indexed else self.oldest()
-                if position >= oldest:
-                    self._waiting.setdefault(position, set()).add(group)
-                    return
-                entry, follower = _passed(position, oldest), oldest
+            if (entry is None or entry.state < READY) and not self.gone(position):
+                return
             member = group.hungry_member()
             if member is None:
                 return
+            follower = (position[0], position[1] + 1)
+            if entry is None:
+                follower = self.next_kept(position) if again is None else follower
+                entry = self._miss(position, follower)
             if again is None:
                 group.cursor = follower
             else:
@@ -292,27 +286,37 @@ class Stream(Plan):
             self._deliver(group, member, entry, again is not None)
 
     def _next_again(self, group: Group) -> Position | None:
-        """A position to deliver again that is ready now; one that must be made first is waited for beside the line."""
+        """A position to deliver again that is ready now, or gone; one that must be made first does not hold up others."""
         for position in group.redeliver:
             entry = self.window.entries.get(position)
-            if entry is not None and entry.state >= READY:
+            if self.gone(position) if entry is None else entry.state >= READY:
                 return position
-            self._waiting.setdefault(position, set()).add(group)
         return None
+
+    def _miss(self, first: Position, stop: Position) -> Entry:
+        """What a group of a streamed source gets for positions that went by while it had stopped."""
+        entry = self.window.add(first)
+        entry.state = FAILED
+        entry.error = {
+            "message": f"positions {first[0]}:{first[1]} up to {stop[0]}:{stop[1]} went by while this group took "
+            "nothing for the lag time; a streamed source cannot make them again (see --lag-timeout)"
+        }
+        return entry
 
     def _at_end(self, group: Group) -> bool:
         """Whether the cursor is at an epoch's end or the stream's; moves it on, and says so, when that is allowed."""
         epoch, index = group.cursor
-        if self.end is not None and group.cursor >= self.end:
+        over = self.end is not None and group.cursor >= self.end
+        length = self.lengths.get(epoch, FAR)
+        if index < length and not over:
+            return False
+        if self.held_up(group) or (group.redeliver and not group.private):
+            return True
+        if over:
             for member in group.members.values():
                 if not member.over:
                     member.over = True
                     self._outbox.append(Over(member.name, group.generation))
-            return True
-        length = self.lengths.get(epoch)
-        if length is None or index < length:
-            return False
-        if not group.private and (group.redeliver or group.holding()):
             return True
         group.cursor = (epoch + 1, 0)
         for member in group.members.values():
@@ -354,14 +358,3 @@ class Stream(Plan):
     def distance(self, group: Group) -> int:
         """How far a group stands behind the one that is furthest ahead, in batches (`FAR` when that has no number)."""
         return max((self.gap(group.cursor, other.cursor) for other in self.groups.values()), default=0)
-
-
-def _passed(first: Position, oldest: Position) -> Entry:
-    """What a group of a streamed source gets for the positions that went by while it had stopped."""
-    entry = Entry(first)
-    entry.state, entry.wanted = FAILED, False
-    entry.error = {
-        "message": f"positions {first[0]}:{first[1]} up to {oldest[0]}:{oldest[1]} went by while this group took "
-        "nothing for the lag time; a streamed source cannot make them again (see --lag-timeout)"
-    }
-    return entry

@@ -50,7 +50,7 @@ class Group:
     """
 
     __slots__ = ("cursor", "delivered", "generation", "last_delivery_s", "members", "name", "planned", "private",
-                 "repeated_below", "redeliver", "redelivered", "turn")  # fmt: skip
+                 "redeliver", "redelivered", "repeated_below", "turn")  # fmt: skip
 
     def __init__(self, name: str, private: bool, cursor: Position, now: float) -> None:
         self.name = name
@@ -86,6 +86,6 @@ class Group:
         """Put a position that a departed member held in line for another member."""
         heapq.heappush(self.redeliver, position)
 
-    def stopped(self, now: float, lag_timeout_s: float) -> bool:
-        """Whether it has taken nothing for the lag time although it could have: nobody waits for it any longer."""
-        return now - self.last_delivery_s > lag_timeout_s and not any(m.hungry for m in self.members.values())
+    def hungry(self) -> bool:
+        """Whether some member may be given a batch."""
+        return any(member.hungry for member in self.members.values())

@@ -1,7 +1,10 @@
 """What to make next: the part of the core that looks ahead.
 
-Groups that stand within `max_queue_size` of each other form a cohort and share one look-ahead, so that a position is made
-once for all of them; the leader waits at the edge. Cohorts that are further apart divide the queue between them.
+Groups that stand within `max_queue_size` of each other form a cohort and share one look-ahead, so that a position is
+made once for all of them; the leader waits at the edge. Cohorts that are further apart divide the queue between them.
+
+What queues is bounded by `max_queue_size`, plus one for each group that the window waits for (the rearmost of a cohort
+is given its next batch even when the others' batches fill the queue) and what departed members gave back.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import itertools
 
 from enqueued.batch import Position
 from enqueued.stream.group import Group
-from enqueued.stream.window import FAILED, ORDERED, READY, WAITING, Entry, Window
+from enqueued.stream.window import ORDERED, READY, WAITING, Entry, Window
 
 FAR = 1 << 62
 """A distance that is more than any window."""
@@ -64,19 +67,44 @@ class Plan:
         return total
 
     def oldest(self) -> Position:
-        """The oldest position that a streamed source can still give."""
-        return next(iter(self.window.entries), self.head)  # orders go forward, so the first entry is the oldest
+        """The oldest position from which on a streamed source can still give everything."""
+        oldest = self.head
+        for position in sorted(self.window.entries, reverse=True):
+            if self.gap(position, oldest) != 1:
+                break
+            oldest = position
+        return oldest
+
+    def gone(self, position: Position) -> bool:
+        """Whether a streamed source has passed a position and nobody kept it."""
+        return not self.indexed and position < self.head and position not in self.window.entries
+
+    def next_kept(self, position: Position) -> Position:
+        """Where a group goes on from a position that is gone: at most at the end of its epoch, which it has to be told."""
+        kept = min((p for p in self.window.entries if p > position), default=self.head)
+        return min(kept, (position[0], self.lengths.get(position[0], FAR)))
 
     # -- who counts ---------------------------------------------------------------------------------------------
 
-    def holds(self, group: Group) -> bool:
-        """Whether the window waits for this group: not for one that has stopped while others move."""
-        moving = any(not g.stopped(self.now, self.lag_timeout_s) for g in self.groups.values())
-        return not moving or not group.stopped(self.now, self.lag_timeout_s)
+    def waited_for(self) -> list[Group]:
+        """The groups that the window waits for: not one that has stopped while others move."""
+        return [g for g in self.groups.values() if not self.stopped(g)] or list(self.groups.values())
+
+    def stopped(self, group: Group) -> bool:
+        """Whether it has taken nothing for the lag time, and that is its own doing."""
+        if self.now - group.last_delivery_s <= self.lag_timeout_s:
+            return False
+        return not group.hungry() or self.held_up(group)
+
+    def held_up(self, group: Group) -> bool:
+        """Whether a shared group is at an end, and some member holds a batch that is not acknowledged."""
+        epoch, index = group.cursor
+        at_end = index >= self.lengths.get(epoch, FAR) or (self.end is not None and group.cursor >= self.end)
+        return at_end and not group.private and group.holding()
 
     def rehold(self) -> None:
         """Work out anew for whom the window is kept, and drop what nobody wants."""
-        self.holders = [g for g in self.groups.values() if self.holds(g)]
+        self.holders = self.waited_for()
         if not self.holders:
             if not self.indexed:
                 self.idle.cursor = self.oldest()
@@ -130,8 +158,6 @@ class Plan:
         """Look at every entry again, because a group came, left, stopped or jumped."""
         for entry in list(self.window.entries.values()):
             wanted = self.wanted(entry)
-            if wanted and not entry.wanted and entry.state == WAITING:
-                heapq.heappush(self.again, entry.position)
             if not wanted and entry.wanted:
                 self._unplan(entry.position)
             self.window.want(entry, wanted)
@@ -172,7 +198,7 @@ class Plan:
                 orders.append(position)
         for group in self.holders:
             for position in group.redeliver:
-                if position not in entries and len(orders) < most:
+                if self.indexed and position not in entries and len(orders) < most:
                     self.window.add(position)
                     orders.append(position)
         cohorts = self._set_share()
@@ -183,9 +209,9 @@ class Plan:
 
     def _look_ahead(self, group: Group, most: int, orders: list[Position]) -> None:
         entries = self.window.entries
-        epoch, index = max(group.planned, group.cursor)
+        epoch, index = max(group.planned, group.cursor) if self.indexed else self.head
         room = self._share - self.gap(group.cursor, (epoch, index))
-        while room > 0:
+        while room > 0 and epoch - group.cursor[0] <= _NEAR_EPOCHS:
             length = self.lengths.get(epoch)
             if length is None and self.indexed:
                 if (epoch, index) not in entries:  # else the error of the last try stands there, to be taken first
@@ -207,8 +233,6 @@ class Plan:
                 orders.append(position)
             elif not entry.wanted:
                 self.window.want(entry, True)
-                if entry.state == WAITING:
-                    heapq.heappush(self.again, position)
             index += 1
             room -= 1
         group.planned = (epoch, index)
@@ -229,23 +253,21 @@ class Plan:
         """The length of an epoch is known now."""
         self.asked.discard(epoch)
         self.lengths[epoch] = length
-        if not self.indexed:
-            self.cut((epoch, length), (epoch + 1, 0))
-            if self.head[0] == epoch:
-                self.head = (epoch + 1, 0)
+        # what stands in an indexed epoch that was not open is the error of an earlier try
+        self.cut((epoch, 0 if self.indexed else length), (epoch + 1, 0))
+        if not self.indexed and self.head[0] == epoch:
+            self.head = (epoch + 1, 0)
 
     def cut(self, start: Position, stop: Position = (FAR, 0)) -> None:
         """Take back the orders from `start` up to `stop`: those positions do not exist."""
         for entry in [e for p, e in self.window.entries.items() if start <= p < stop and not e.uses]:
-            if entry.state == FAILED:
-                continue
             if entry.state == ORDERED:
                 entry.state = WAITING
             self.window.want(entry, False)
 
     def epochs_in_use(self) -> set[int]:
         """Epochs that some group is at, or is being looked ahead into."""
-        groups = [*self.groups.values(), self.idle] if not self.groups else self.groups.values()
+        groups = self.groups.values() or [self.idle]
         return {epoch for g in groups for epoch in (g.cursor[0], max(g.planned, g.cursor)[0])} | {
             entry.position[0] for entry in self.window.entries.values() if entry.state in (ORDERED, WAITING)
         }

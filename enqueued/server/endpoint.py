@@ -1,0 +1,121 @@
+"""The ROUTER socket of one address: the only file of the daemon, besides the loop, that knows ZeroMQ."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from enqueued.errors import AddressInUse, ConfigError
+from enqueued.server.loop import Loop
+from enqueued.wire.messages import MOST_BYTES
+
+_HEARTBEAT_MS = 1000
+_HEARTBEAT_TIMEOUT_MS = 2000
+_HANDSHAKE_MS = 3000
+_MOST_AT_ONCE = 200
+"""Messages that are read from one socket before the others get their turn."""
+
+
+class Incoming(NamedTuple):
+    """A message: who sent it, over which connection, and what."""
+
+    peer: bytes
+    connection: int
+    data: bytes
+
+
+class Endpoint:
+    """A bound ROUTER. `on_lost(connection)` is called when a connection ends; a ROUTER itself never names it."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, on_lost: Callable[[int], None]) -> None:
+        self._socket = context.socket(zmq.ROUTER)
+        self._on_lost = on_lost
+        self._socket.setsockopt(zmq.LINGER, 200)
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES)
+        self._socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+        if address.startswith("tcp://"):
+            self._socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+            self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
+            self._socket.setsockopt(zmq.HEARTBEAT_TTL, _HEARTBEAT_TIMEOUT_MS)
+            self._socket.setsockopt(zmq.IPV6, 1)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as error:
+            self.close()
+            if error.errno == zmq.EADDRINUSE:
+                raise AddressInUse(f"{address} is in use by another program; choose another address") from None
+            raise ConfigError(f"{address} cannot be bound: {error}") from None
+        self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def watch(self, loop: Loop, on_readable: Callable[[], None]) -> None:
+        """Have the loop call back for messages and for connections that end."""
+        loop.watch_socket(self._socket, on_readable)
+        loop.watch_socket(self._monitor, self._read_monitor)
+
+    def _read_monitor(self) -> None:
+        with contextlib.suppress(zmq.Again):
+            while True:
+                event = recv_monitor_message(self._monitor, zmq.NOBLOCK)
+                if event["event"] == zmq.EVENT_DISCONNECTED:
+                    self._on_lost(event["value"])
+
+    def receive(self) -> Iterator[Incoming]:
+        """The messages that have come; what has more frames than two is no message and is left out."""
+        for _ in range(_MOST_AT_ONCE):
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            if len(frames) == 2:
+                yield Incoming(frames[0].bytes, frames[0].get(zmq.SRCFD), frames[1].bytes)
+            else:
+                yield Incoming(frames[0].bytes, frames[0].get(zmq.SRCFD), b"")
+
+    def send(self, peer: bytes, data: bytes, frames: Sequence[memoryview] = ()) -> Sent | None:
+        """Send a message, the frames without a copy; None when the peer is gone, or reads nothing any more.
+
+        The frames' memory may be reused once the result says `over`.
+        """
+        try:
+            if not frames:
+                self._socket.send_multipart((peer, data), zmq.NOBLOCK)
+                return _SENT
+            tracker = self._socket.send_multipart((peer, data, *frames), zmq.NOBLOCK, copy=False, track=True)
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                return None
+            raise
+        return Sent(tracker)
+
+    def close(self) -> None:
+        """Send what is under way, for a moment, and close."""
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._socket.close()
+
+
+class Sent:
+    """A message under way."""
+
+    def __init__(self, tracker: zmq.MessageTracker | None) -> None:
+        self._tracker = tracker
+
+    @property
+    def over(self) -> bool:
+        """Whether its memory is not needed any more."""
+        return self._tracker is None or self._tracker.done
+
+
+_SENT = Sent(None)
+
+
+def restrict(path: str, permissions: int) -> None:
+    """Set who may connect to a unix socket."""
+    os.chmod(path, permissions)

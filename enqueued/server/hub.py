@@ -1,0 +1,281 @@
+"""Who is connected, and what they say: sessions, and the messages that begin, feed and end them."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from enqueued import __version__
+from enqueued.arena.table import SegmentTable
+from enqueued.errors import ProtocolError, Refused
+from enqueued.pool.feed import Feed
+from enqueued.server.endpoint import Endpoint, Incoming
+from enqueued.server.handoff import HandOff
+from enqueued.server.session import Session
+from enqueued.stats import DaemonStats, MemberStats
+from enqueued.stream.group import Member
+from enqueued.wire import messages
+from enqueued.wire.messages import ANSWER, FROM_CLIENT, GONE, LOADING, REFUSED, WELCOME, Hello, pack, runs, unpack
+
+log = logging.getLogger("enqueued.server")
+
+_MOST_CREDIT = 4096
+_SUSPECT_S = 3.0
+
+
+class Hub:
+    """The sessions of a daemon. `snapshot` makes the answer to a question for stats."""
+
+    def __init__(
+        self,
+        feeds: Mapping[str, Feed],
+        table: SegmentTable,
+        *,
+        incarnation: str,
+        max_clients: int,
+        snapshot: Callable[[], DaemonStats],
+    ) -> None:
+        self.handoff: HandOff | None = None
+        self.ignored = 0
+        self.closing = ""
+        """Why no further client is let in; empty while they are."""
+        self._feeds = feeds
+        self._table = table
+        self._incarnation = incarnation
+        self._max_clients = max_clients
+        self._snapshot = snapshot
+        self._numbers = itertools.count(1)
+        self._by_peer: dict[tuple[int, bytes], Session] = {}
+        self._by_name: dict[str, Session] = {}
+        self._lingering: list[Session] = []
+        """Sessions that are over and whose slots somebody still reads."""
+        self._early: list[tuple[Endpoint, Incoming, Hello, Feed]] = []
+        """Clients that came before their source was loaded."""
+        self._suspects: dict[str, float] = {}
+        """Sessions over a connection that ended; they are probed until then."""
+        self._unflushed: set[Session] = set()
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    # -- messages -----------------------------------------------------------------------------------------------
+
+    def hear(self, endpoint: Endpoint) -> None:
+        """Take what has come to an endpoint."""
+        for incoming in endpoint.receive():
+            try:
+                verb, fields = unpack(incoming.data, FROM_CLIENT)
+                self._obey(endpoint, incoming, verb, fields)
+            except ProtocolError as error:
+                self.ignored += 1
+                log.debug("a message was ignored: %s", error)
+            except Refused as error:
+                endpoint.send(incoming.peer, pack(REFUSED, str(error)))
+
+    def _obey(self, endpoint: Endpoint, incoming: Incoming, verb: str, fields: list[object]) -> None:
+        if verb == messages.HELLO:
+            self._welcome_or_wait(endpoint, incoming, fields[0])
+            return
+        session = self._by_peer.get((id(endpoint), incoming.peer))
+        if verb == messages.ASK:
+            self._answer(endpoint, incoming.peer, session, str(fields[0]))
+        elif session is None or session.departed:
+            self.ignored += 1
+            if not any(early[1].peer == incoming.peer for early in self._early):
+                endpoint.send(incoming.peer, pack(GONE, "this daemon knows no such session"))
+        elif verb == messages.TAKE:
+            self._take(session, fields)
+        elif verb == messages.CREDIT:
+            session.feed.stream.allow(session.name, min(_MOST_CREDIT, _count(fields[0])))
+        elif verb == messages.SEEK:
+            generation, epoch, index = map(_count, fields[:3])
+            session.feed.stream.seek(session.name, generation, (epoch, index))
+        elif verb == messages.BYE:
+            self._depart(session)
+
+    def _take(self, session: Session, fields: list[object]) -> None:
+        done, released = fields[0], fields[1]
+        assert isinstance(done, list) and isinstance(released, list)
+        stream = session.feed.stream
+        if released and not session.frames:
+            stream.release(session.name, runs(released))
+        if done:
+            stream.done(session.name, runs(done))
+        session.settle()
+
+    def _answer(self, endpoint: Endpoint, peer: bytes, session: Session | None, what: str) -> None:
+        value: object = None
+        if what == "stats":
+            value = self._snapshot().to_plain()
+        elif what == "spec" and session is not None:
+            value = session.feed.header or None
+        elif what == "waiting" and session is not None:
+            value = session.feed.waiting_for()
+        endpoint.send(peer, pack(ANSWER, what, value))
+
+    # -- sessions -----------------------------------------------------------------------------------------------
+
+    def _welcome_or_wait(self, endpoint: Endpoint, incoming: Incoming, plain: object) -> None:
+        try:
+            hello = Hello.from_plain(plain if isinstance(plain, dict) else {})
+        except ProtocolError as error:
+            raise Refused(str(error)) from None
+        if self.closing:
+            endpoint.send(incoming.peer, pack(GONE, self.closing))
+            return
+        before = self._by_peer.get((id(endpoint), incoming.peer))
+        if before is not None:
+            self._end(before)
+        if len(self._by_name) + len(self._early) >= self._max_clients:
+            raise Refused(f"{self._max_clients} clients are connected, and --max-clients is {self._max_clients}")
+        if hello.token is not None and (self.handoff is None or hello.token not in self.handoff):
+            raise Refused("the hand-off connection that the client names does not exist (any more)")
+        feed = self._find(hello.stream)
+        if feed.ready:
+            self._welcome(endpoint, incoming, hello, feed)
+        else:
+            self._early.append((endpoint, incoming, hello, feed))
+            endpoint.send(incoming.peer, pack(LOADING, feed.waiting_for()))
+
+    def _find(self, name: str | None) -> Feed:
+        if name is None and len(self._feeds) == 1:
+            return next(iter(self._feeds.values()))
+        feed = self._feeds.get(name or "default")
+        if feed is None:
+            streams = ", ".join(map(repr, self._feeds))
+            asked = f"there is no stream {name!r} here" if name else "name a stream"
+            raise Refused(f"{asked}; this daemon serves {streams}")
+        return feed
+
+    def _welcome(self, endpoint: Endpoint, incoming: Incoming, hello: Hello, feed: Feed) -> None:
+        session = Session(next(self._numbers), endpoint, incoming.peer, incoming.connection, hello, feed)
+        stream = feed.stream
+        group = stream.join(session.name, group=hello.group, start=hello.start, repeated=hello.repeated)
+        self._by_peer[id(endpoint), incoming.peer] = session
+        self._by_name[session.name] = session
+        epoch, index = group.cursor
+        welcome = {
+            "version": __version__,
+            "incarnation": self._incarnation,
+            "stream": feed.name,
+            "transport": "frames" if session.frames else "slots",
+            "kind": feed.spec.kind,
+            "indexed": feed.facts["indexed"],
+            "source": feed.spec.target,
+            "length": stream.lengths.get(epoch, stream.lengths.get(0)) if feed.facts["indexed"] else None,
+            "epoch": epoch,
+            "index": index,
+            "credit_limit": _MOST_CREDIT,
+        }
+        endpoint.send(incoming.peer, pack(WELCOME, welcome))
+        log.debug("%s (%s pid %d) joined %s", session.name, hello.host, hello.pid, group.name)
+
+    def _depart(self, session: Session) -> None:
+        """A client has said BYE: it is out of its group, but slots that its arrays lie in stay its own."""
+        stream = session.feed.stream
+        member = stream.members.get(session.name)
+        if member is not None and not session.frames:
+            session.held = [lease.number for lease in member.leases.values() if not lease.released]
+        self._remove(session, session.held + session.pinned)
+
+    def _remove(self, session: Session, kept: list[int]) -> None:
+        session.departed = True
+        self._suspects.pop(session.name, None)
+        self._unflushed.discard(session)
+        self._by_name.pop(session.name, None)
+        self._by_peer.pop((id(session.endpoint), session.peer), None)
+        session.feed.stream.leave(session.name, kept)
+        if kept:
+            self._lingering.append(session)
+        log.debug("%s is gone", session.name)
+
+    def _end(self, session: Session) -> None:
+        """A client is gone and holds nothing any more; what a socket still reads stays until it has."""
+        self._remove(session, session.pinned)
+
+    def peer_gone(self, token: bytes) -> None:
+        """A process on this host has ended, or its hand-off connection has: nobody there holds a slot any more."""
+        for session in [s for s in self._by_name.values() if s.token == token]:
+            self._end(session)
+        for session in self._lingering:
+            if session.token == token and session.held:
+                session.feed.stream.release(session.name, [(number, 1) for number in session.held])
+                session.held = []
+
+    def connection_lost(self, connection: int) -> None:
+        """A ZeroMQ connection has ended; whose it was shows when its sessions are probed."""
+        until = time.monotonic() + _SUSPECT_S
+        for session in self._by_name.values():
+            if session.connection == connection and session.frames:
+                self._suspects[session.name] = until
+        self._early = [early for early in self._early if early[1].connection != connection]
+
+    # -- every turn ---------------------------------------------------------------------------------------------
+
+    def deliver(self) -> None:
+        """Carry what the streams have decided to their members."""
+        for feed in self._feeds.values():
+            for decision in feed.decisions():
+                session = self._by_name.get(decision.member)
+                if session is None:
+                    continue
+                self._unflushed.add(session)
+                if not session.put(decision, self._table):
+                    self._end(session)
+        if self._table.forgotten:
+            forgotten, self._table.forgotten = self._table.forgotten, []
+            for session in self._by_name.values():
+                if not session.frames:
+                    session.forget.extend(forgotten)
+                    self._unflushed.add(session)
+        while self._unflushed:
+            session = self._unflushed.pop()
+            if not session.flush():
+                self._end(session)
+
+    def tick(self, now: float) -> None:
+        """Let in who came early, probe who may be gone, and give back what sockets have read."""
+        for early in [early for early in self._early if early[3].ready]:
+            self._early.remove(early)
+            try:
+                self._welcome(*early)
+            except Refused as error:
+                early[0].send(early[1].peer, pack(REFUSED, str(error)))
+        for name, until in list(self._suspects.items()):
+            session = self._by_name[name]
+            if session.endpoint.send(session.peer, pack(ANSWER, "probe", None)) is None:
+                self._end(session)
+            elif now > until:
+                del self._suspects[name]
+        for session in self._by_name.values():
+            session.settle()
+        for session in list(self._lingering):
+            session.settle()
+            if not session.held and not session.pinned:
+                self._lingering.remove(session)
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    @property
+    def settled(self) -> bool:
+        """Whether no member of a named group holds a batch that it may still acknowledge."""
+        groups = [group for feed in self._feeds.values() if feed.ready for group in feed.stream.groups.values()]
+        return not any(group.holding() for group in groups if not group.private)
+
+    def say_goodbye(self, reason: str) -> None:
+        """Tell every client that its session is over."""
+        for session in list(self._by_name.values()):
+            session.endpoint.send(session.peer, pack(GONE, reason))
+        for endpoint, incoming, _, _ in self._early:
+            endpoint.send(incoming.peer, pack(GONE, reason))
+
+    def describe(self, member: Member) -> MemberStats:
+        """A snapshot of one member."""
+        return self._by_name[member.name].describe(member, time.monotonic())
+
+
+def _count(value: object) -> int:
+    assert isinstance(value, int)  # `unpack` has checked it
+    return value

@@ -1,0 +1,99 @@
+"""One client's session: what is under way to it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from enqueued.arena.table import SegmentTable
+from enqueued.pool.feed import Feed
+from enqueued.server.endpoint import Endpoint, Sent
+from enqueued.stats import MemberStats
+from enqueued.stream.decisions import Decision, Deliver, EndEpoch
+from enqueued.stream.group import Member
+from enqueued.wire.messages import BATCHES, END, ERROR, FRAME, OVER, REDELIVERED, TICKET, Hello, pack
+
+_ALONE = 64 * 1024
+"""A frame of this many bytes does not wait for others: each goes in a message of its own."""
+
+
+class Session:
+    """A member of a stream, and the way to it. `frames` says that it is served by socket instead of shared memory."""
+
+    def __init__(self, number: int, endpoint: Endpoint, peer: bytes, connection: int, hello: Hello, feed: Feed) -> None:
+        self.name = f"client {number}"
+        self.endpoint = endpoint
+        self.peer = peer
+        self.connection = connection
+        self.token = hello.token
+        self.hello = hello
+        self.feed = feed
+        self.frames = hello.token is None
+        self.departed = False
+        """Whether it has said BYE, and only its slots are still its own."""
+        self.held: list[int] = []
+        """Leases whose slots its arrays still lie in after BYE."""
+        self._items: list[list[Any]] = []
+        self._views: list[memoryview] = []
+        self._sending: deque[tuple[Sent, list[tuple[int, int]]]] = deque()
+        self._leases: list[tuple[int, int]] = []
+        self.forget: list[int] = []
+        """Segments that it is to unmap."""
+
+    def put(self, decision: Decision, table: SegmentTable) -> bool:
+        """Put a decision in line for this client; False when it turned out to be gone."""
+        if isinstance(decision, Deliver):
+            flags = REDELIVERED * decision.redelivered
+            head = [decision.lease, decision.generation, *decision.position, flags]
+            if decision.error is not None:
+                self._items.append([ERROR, *head, decision.error])
+            elif self.frames:
+                self._items.append([FRAME, *head])
+                self._views.append(table.view(decision.slot))
+                self._leases.append((decision.lease, 1))
+                if decision.slot.nbytes >= _ALONE:
+                    return self.flush()
+            else:
+                self._items.append([TICKET, *head, *decision.slot])
+        elif isinstance(decision, EndEpoch):
+            self._items.append([END, decision.generation, decision.epoch, decision.length])
+        else:
+            self._items.append([OVER, decision.generation])
+        return True
+
+    def flush(self) -> bool:
+        """Send what is in line as one message; False when the client is gone or does not read."""
+        if not self._items and not self.forget:
+            return True
+        message = pack(BATCHES, self._items, self.forget)
+        views, leases = self._views, self._leases
+        self._items, self.forget, self._views, self._leases = [], [], [], []
+        sent = self.endpoint.send(self.peer, message, views)
+        if sent is None:
+            return False
+        if leases:
+            self._sending.append((sent, leases))
+        return True
+
+    def settle(self) -> None:
+        """Give back the slots whose frames the kernel has taken."""
+        while self._sending and self._sending[0][0].over:
+            self.feed.stream.release(self.name, self._sending.popleft()[1])
+
+    @property
+    def pinned(self) -> list[int]:
+        """Leases whose memory a socket still reads."""
+        return [first for _, leases in self._sending for first, _ in leases]
+
+    def describe(self, member: Member, now: float) -> MemberStats:
+        """A snapshot."""
+        return MemberStats(
+            name=self.name,
+            pid=self.hello.pid,
+            host=self.hello.host,
+            transport="frames" if self.frames else "slots",
+            credit=member.credit,
+            leases=len(member.leases),
+            delivered=member.delivered,
+            waiting_s=now - member.last_delivery_s if member.hungry else 0.0,
+        )
