@@ -10,8 +10,9 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+M = TypeVar("M", bound=mmap.mmap)
 PAGE = mmap.PAGESIZE
 SMALL = 64 * 1024
 """Batches below this many bytes are copied out by clients, so their cells need not begin on a page."""
@@ -63,9 +64,9 @@ def create_segment(name: str, size: int) -> tuple[int, mmap.mmap]:
     return fd, memory
 
 
-def map_private(fd: int, size: int) -> mmap.mmap:
+def map_private(fd: int, size: int, kind: type[M]) -> M:
     """Map a segment for a client: writable, but what is written stays private to it (copy-on-write)."""
-    return mmap.mmap(fd, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+    return kind(fd, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
 
 
 def map_readonly(fd: int, size: int) -> mmap.mmap:

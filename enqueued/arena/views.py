@@ -22,6 +22,12 @@ from enqueued.errors import ProtocolError
 _PRESENT, _SWAPPED, _FILE = np.uint64(1 << 63), np.uint64(1 << 62), np.uint64(1 << 61)
 
 
+class _Memory(mmap.mmap):
+    """A mapping that holds on to whatever has to live as long as an array over it."""
+
+    anchor: object = None
+
+
 class Views:
     """The segments that this client has mapped and the views that are alive in the trainer.
 
@@ -30,7 +36,9 @@ class Views:
     """
 
     def __init__(self) -> None:
-        self._mapped: dict[int, tuple[mmap.mmap, int]] = {}
+        self.anchor: object = None
+        """Kept by every mapping, and so by every array of the trainer's."""
+        self._mapped: dict[int, tuple[_Memory, int]] = {}
         self._alive: dict[Any, tuple[weakref.ref[np.ndarray[Any, Any]], int, int, int]] = {}
         self._doomed: set[int] = set()
         self.freed: deque[Any] = deque()
@@ -49,7 +57,9 @@ class Views:
         try:
             if not is_sealed(fd) or os.fstat(fd).st_size != size or size <= 0:
                 raise ProtocolError(f"segment {segment} is not a sealed memory file of {size} bytes")
-            self._mapped[segment] = (map_private(fd, size), size)
+            memory = map_private(fd, size, _Memory)
+            memory.anchor = self.anchor
+            self._mapped[segment] = (memory, size)
         finally:
             os.close(fd)
 
@@ -121,14 +131,16 @@ class Views:
 
     def close(self) -> None:
         """Forget all segments; memory under arrays that the trainer still holds stays until they are gone."""
-        for segment in list(self._mapped):
-            memory, _ = self._mapped.pop(segment)
-            with contextlib.suppress(BufferError):
-                memory.close()
-        self._alive.clear()
+        self.abandon()
         if self._pagemap is not None:
             os.close(self._pagemap)
             self._pagemap = None
+
+    def abandon(self) -> None:
+        """Let go of the mappings without touching them: those under arrays stay until the arrays are gone."""
+        self._alive.clear()
+        self._mapped.clear()
+        self.anchor = None
 
 
 def _open_pagemap() -> int | None:

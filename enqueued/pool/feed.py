@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from enqueued.arena.segment import Slot, segment_size
 from enqueued.batch import Position
+from enqueued.codec.limits import aligned
 from enqueued.errors import EnqueuedError
 from enqueued.pool.channel import Message
 from enqueued.pool.interleave import Interleave
@@ -201,7 +202,7 @@ class Feed:
             self._fit(slot.nbytes)
         if not self.header:
             view = self._memory.table.view(slot)
-            self.header = bytes(view[: 8 + int.from_bytes(view[:4], "little")])
+            self.header = bytes(view[: aligned(8 + int.from_bytes(view[:4], "little"))])
         if self.facts["indexed"]:
             self.stream.made(position, slot)
         else:
@@ -330,7 +331,7 @@ class Feed:
         workers += "s" * (self._options.workers != 1)
         if length is None:
             return f"{self.spec.target} ({_size(self._batch_bytes, 'batches of ')}{workers})"
-        return f"{self.spec.target} ({length:,} batches{_size(self._batch_bytes, ' × ', '')}, {workers})"
+        return f"{self.spec.target} ({length:,} batches{_size(self._batch_bytes, ' x ', '')}, {workers})"
 
     def waiting_for(self) -> str:
         """What a client that waits is told: how many workers are busy, and since when the slowest."""

@@ -170,7 +170,11 @@ class Daemon:
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         handlers = {one: signal.signal(one, self._record) for one in (signal.SIGTERM, signal.SIGINT)}
         faulthandler.register(signal.SIGUSR1)
-        self._loop.watch(ours.fileno(), lambda: ours.recv(64) and None)
+
+        def wake() -> None:
+            ours.recv(64)
+
+        self._loop.watch(ours.fileno(), wake)
 
         def undo() -> None:
             signal.set_wakeup_fd(-1)

@@ -1,0 +1,395 @@
+"""`Client`: what a trainer uses."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from enqueued import __version__
+from enqueued.batch import Batch
+from enqueued.client.link import Gone, Link
+from enqueued.client.search import find, where_to_look
+from enqueued.codec.decode import decode
+from enqueued.codec.spec import describe, spec
+from enqueued.errors import BatchTimeout, ClientError, ClosedClient, ConfigError, ForkedClient, SourceError
+from enqueued.wire import messages
+from enqueued.wire.messages import END, ERROR, OVER, PADDED, REDELIVERED, Hello
+
+log = logging.getLogger("enqueued.client")
+
+_TELL_S = 30.0
+_SLICE_S = 1.0
+
+
+class Client:
+    """An iterable of batches that a daemon makes.
+
+    ``for x, y in Client():`` is one epoch; `epochs` gives several, `batches` `Batch` objects without end. The arrays are
+    NumPy, writable and private to this process. Not for several threads at once, and not for a forked child: there,
+    make a client of its own.
+
+    Args:
+        where: an address (``"tcp://host:5555/train"``, ``"ipc:///run/enqueued/default.sock"``), or the name of a stream
+            of the daemon on this host; None for that daemon's only stream.
+        group: clients that name the same group split the stream between them; None sees every batch.
+        start: where a group without members begins: ``"first"`` is position 0:0, ``"live"`` where others are.
+        fixed_epoch: replay this one epoch in every iteration, as for validation.
+        prefetch: batches that are under way to this trainer while it works on one.
+        connect_timeout: seconds to wait for a daemon, at the start and when it goes away.
+        batch_timeout: seconds to wait for a batch before `BatchTimeout`; None waits as long as the daemon is there.
+
+    Raises `ConnectTimeout`, and `Refused` when the daemon says no.
+    """
+
+    def __init__(
+        self,
+        where: str | None = None,
+        *,
+        group: str | None = None,
+        start: str = "first",
+        fixed_epoch: int | None = None,
+        prefetch: int = 2,
+        connect_timeout: float = 60.0,
+        batch_timeout: float | None = None,
+    ) -> None:
+        if start not in ("first", "live"):
+            raise ConfigError(f'start is "first" or "live", not {start!r}')
+        if prefetch < 1:
+            raise ConfigError(f"prefetch is 1 or more, not {prefetch!r}")
+        if fixed_epoch is not None and (group is not None or fixed_epoch < 0):
+            raise ConfigError("fixed_epoch is an epoch's number, and only for a client without a group")
+        self._places, stream = where_to_look(where)
+        self._hello = Hello(stream=stream, group=group, version=__version__)
+        self._fixed_epoch = fixed_epoch
+        self._prefetch = prefetch
+        self._connect_timeout = connect_timeout
+        self._batch_timeout = batch_timeout
+        self._pid = os.getpid()
+        self._link: Link | None = None
+        self._lease: int | None = None
+        self._generation = 0
+        self._over = False
+        self.step = 0
+        """How many batches this client has yielded."""
+        first = start if fixed_epoch is None else (fixed_epoch, 0)
+        self._connect(first)
+        _clients.add(self)
+
+    # -- the connection -----------------------------------------------------------------------------------------
+
+    def _connect(self, start: str | tuple[int, int], *, repeated: bool = False) -> None:
+        hello = replace(self._hello, start=start, repeated=repeated)
+        self._link = link = find(self._places, hello, self._connect_timeout)
+        weakref.finalize(self, link.close)
+        welcome = link.welcome
+        self._generation = 0
+        self._lease = None
+        self._over = False
+        self._epoch, self._index = welcome["epoch"], welcome["index"]
+        self._length: int | None = welcome["length"]
+        if self._private:
+            link.send(messages.CREDIT, self._credit)
+        self._credited = self._private
+
+    @property
+    def _private(self) -> bool:
+        return self._hello.group is None
+
+    @property
+    def _credit(self) -> int:
+        return self._prefetch + 1
+
+    def _open(self) -> Link:
+        if self._pid != os.getpid():
+            raise ForkedClient("this client belongs to the process that made it; make a Client in this one")
+        if self._link is None:
+            raise ClosedClient("this client is closed")
+        return self._link
+
+    def _reconnect(self, why: Gone) -> None:
+        """Find the daemon again, or its successor, and go on where this trainer was."""
+        assert self._link is not None
+        log.warning("%s: %s; looking for it for %.0f s", self._link.place.endpoint, why, self._connect_timeout)
+        self._link.close()
+        at = (self._epoch, self._index if self._private else 0)
+        self._connect(at, repeated=not self._private)
+        log.warning("%s: connected again, at %d:%d", self._link.place.endpoint, self._epoch, self._index)
+
+    # -- taking -------------------------------------------------------------------------------------------------
+
+    def _take(self) -> Batch | None:
+        """The next batch; None at the end of an epoch. Raises `StopIteration` when the stream is over."""
+        while True:
+            try:
+                return self._take_here(self._open())
+            except Gone as gone:
+                self._reconnect(gone)
+
+    def _take_here(self, link: Link) -> Batch | None:
+        self._acknowledge()
+        if not self._credited:
+            self._credited = True
+            link.send(messages.CREDIT, self._credit)
+        if link.items:
+            link.flush(max(1, self._credit // 2))
+        else:
+            link.flush()
+        while True:
+            if not link.items and not link.fill(0):
+                if self._over:
+                    raise StopIteration
+                self._wait(link)
+            item = link.items.popleft()
+            kind = item[0]
+            if item[1 if kind in (END, OVER) else 2] != self._generation:
+                link.drop(item)
+            elif kind == END:
+                self._length = item[3]
+                self._epoch, self._index = item[2] + 1, 0
+                return None
+            elif kind == OVER:
+                self._over = True
+                raise StopIteration
+            else:
+                return self._unwrap(link, item)
+
+    def _unwrap(self, link: Link, item: list[Any]) -> Batch:
+        kind, lease, _, epoch, index, flags = item[:6]
+        self._lease = lease
+        self._epoch, self._index = epoch, index + 1
+        self.step += 1
+        if kind == ERROR:
+            self._acknowledge()
+            raise self._source_error(item[6], epoch, index)
+        crowded = link.views.alive >= self._prefetch
+        data = decode(link.root(item, copy=crowded))
+        return Batch(
+            data,
+            epoch,
+            index,
+            redelivered=bool(flags & REDELIVERED),
+            padded=bool(flags & PADDED),
+            acknowledge=lambda: self._acknowledge_one(link, lease),
+        )
+
+    def _acknowledge(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None and self._link is not None:
+            self._link.done(lease)
+
+    def _acknowledge_one(self, link: Link, lease: int) -> None:
+        if link is self._link and lease == self._lease:
+            self._acknowledge()
+            try:
+                link.flush()
+            except Gone as gone:
+                self._reconnect(gone)
+
+    def _wait(self, link: Link) -> None:
+        """Wait for items, say for what when it takes long, and give up after `batch_timeout`."""
+        began = told = time.monotonic()
+        while not link.fill(_SLICE_S if self._batch_timeout is None else min(_SLICE_S, self._batch_timeout)):
+            waited = time.monotonic() - began
+            if self._batch_timeout is not None and waited >= self._batch_timeout:
+                reason = self._ask(link, "waiting") or "the daemon does not say why"
+                at = f"{self._epoch}:{self._index}"
+                raise BatchTimeout(f"no batch within {self._batch_timeout:g} s, waiting for {at}: {reason}")
+            if time.monotonic() - told >= _TELL_S:
+                told = time.monotonic()
+                reason = self._ask(link, "waiting") or "the daemon does not say why"
+                log.warning("waiting %.0f s for %d:%d: %s", waited, self._epoch, self._index, reason)
+
+    def _ask(self, link: Link, what: str, within_s: float = 1.0) -> Any:
+        link.answers.pop(what, None)
+        link.send(messages.ASK, what)
+        deadline = time.monotonic() + within_s
+        while what not in link.answers and time.monotonic() < deadline:
+            link.wait(deadline - time.monotonic())
+        return link.answers.get(what)
+
+    def _source_error(self, error: dict[str, Any], epoch: int, index: int) -> SourceError:
+        assert self._link is not None
+        welcome = self._link.welcome
+        told, user = str(error.get("message", "")), str(error.get("traceback", ""))
+        command = f"enqueued check --{welcome['kind']} {welcome['source']} --position {epoch}:{index} --pdb"
+        text = "\n".join(part for part in (told, user.rstrip(), f"Reproduce it with: {command}") if part)
+        return SourceError(text, epoch=epoch, index=index, worker=str(error.get("worker", "")), traceback=user)
+
+    # -- iterating ----------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Any]:
+        """One epoch of batches' data.
+
+        A new iteration acknowledges what was yielded and begins the next epoch, also after `break`; in a group it goes
+        on with what is left of the group's epoch.
+        """
+        self._begin_epoch()
+        return _Epoch(self, data=True)
+
+    def _begin_epoch(self) -> None:
+        link = self._open()
+        self._acknowledge()
+        if not self._private:
+            return
+        if self._fixed_epoch is not None:
+            if (self._epoch, self._index) != (self._fixed_epoch, 0):
+                self._seek(link, self._fixed_epoch)
+        elif self._index and self._index != self._length:
+            self._seek(link, self._epoch + 1)
+        elif self._index:
+            self._take_end()
+
+    def _seek(self, link: Link, epoch: int) -> None:
+        self._generation += 1
+        self._epoch, self._index = epoch, 0
+        self._over = False
+        try:
+            link.flush()
+            link.send(messages.SEEK, self._generation, epoch, 0)
+        except Gone as gone:
+            self._reconnect(gone)
+
+    def _take_end(self) -> None:
+        """An epoch was taken to its last batch, and its end never asked for: Keras takes exactly `len` batches."""
+        before = self._epoch
+        try:
+            batch = self._take()
+        except StopIteration:
+            return
+        if batch is not None:  # the epoch turned out to be longer than the last one
+            self._seek(self._open(), before + 1)
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch for this client. Raises TypeError where there is no such number."""
+        if not self._private:
+            raise TypeError("a client of a group has no length: the members share the epoch's batches as they come")
+        if self._length is None:
+            raise TypeError("this stream has no length: its source is streamed")
+        return self._length
+
+    def epochs(self, n: int) -> Iterator[Iterator[Any]]:
+        """The next `n` epochs, each an iterator of batches' data; fewer when the stream ends before."""
+        for _ in range(n):
+            epoch = iter(self)
+            if self._over:
+                return
+            yield epoch
+
+    def batches(self) -> Iterator[Batch]:
+        """`Batch` objects, epoch after epoch, without end (unless the stream has one)."""
+        while not self._over:
+            yield from _Epoch(self, data=False)
+
+    def steps(self, n: int) -> Iterator[Any]:
+        """The data of the next `n` batches, across the ends of epochs."""
+        source = self.batches()
+        for _ in range(n):
+            batch = next(source, None)
+            if batch is None:
+                return
+            yield batch.data
+
+    # -- about the stream ---------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the batch that was yielded last, or of the next one when an epoch has just ended."""
+        return self._epoch
+
+    @property
+    def spec(self) -> Any:
+        """What a batch looks like, without taking one: its structure, with `LeafSpec(shape, dtype)` for each leaf.
+
+        It tells of the first batch that the daemon made. Raises `BatchTimeout` when none was made in time.
+        """
+        deadline = time.monotonic() + (self._batch_timeout or self._connect_timeout)
+        while True:
+            link = self._open()
+            try:
+                header = self._ask(link, "spec")
+            except Gone as gone:
+                self._reconnect(gone)
+                continue
+            if header is not None:
+                return spec(describe(np.frombuffer(header, np.uint8)))
+            if time.monotonic() > deadline:
+                raise BatchTimeout(f"the daemon has made no batch yet: {self._ask(link, 'waiting')}")
+            link.wait(0.05)
+
+    def stats(self) -> dict[str, Any]:
+        """The daemon's own snapshot, as `enqueued stats --json` prints it."""
+        answer = self._ask(self._open(), "stats", within_s=5.0)
+        if not isinstance(answer, dict):
+            raise ClientError("the daemon does not answer")
+        return answer
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Leave the stream. Arrays that you hold stay valid. Again is harmless."""
+        link, self._link = self._link, None
+        if link is not None and self._pid == os.getpid():
+            if self._lease is not None:
+                link.done(self._lease)
+                self._lease = None
+            link.close(bye=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self._link is None:
+            return "<Client, closed>"
+        return (
+            f"<Client of {self._link.welcome['stream']!r} at {self._link.place.endpoint}, {self._epoch}:{self._index}>"
+        )
+
+
+class _Epoch:
+    """An iterator over what is left of the current epoch; it can go on after a `SourceError`."""
+
+    def __init__(self, client: Client, *, data: bool) -> None:
+        self._client = client
+        self._data = data
+        self._ended = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        if self._ended:
+            raise StopIteration
+        try:
+            batch = self._client._take()
+        except StopIteration:
+            batch = None
+        if batch is None:
+            self._ended = True
+            raise StopIteration
+        return batch.data if self._data else batch
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for client in list(_clients):
+        link, client._link = client._link, None
+        if link is not None:
+            link.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,244 @@
+"""One session with one daemon: the only file of the client that knows ZeroMQ."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zmq
+
+from enqueued.arena.segment import SMALL
+from enqueued.arena.views import Views
+from enqueued.client.handoff import HandOff
+from enqueued.errors import ProtocolError, Refused
+from enqueued.wire import messages
+from enqueued.wire.messages import BATCHES, FRAME, FROM_DAEMON, TICKET, Hello, check_item, pack, to_runs, unpack
+from enqueued.wire.places import HAND_OFF, Place, trusted
+
+_ANSWER_S = 5.0
+_LINGER_MS = 500
+
+
+class Gone(Exception):
+    """The daemon is not there, or no longer; the text says why."""
+
+
+class Link:
+    """A session: it takes items in and hands acknowledgements and freed slots out.
+
+    Raises `Gone` when there is no daemon at the place, `Refused` when it says no. `credit` is the most leases that this
+    client will hold; `on_loading` is called while the daemon loads the source.
+    """
+
+    def __init__(
+        self, place: Place, hello: Hello, *, answer_s: float = _ANSWER_S, on_loading: Callable[[str], None]
+    ) -> None:
+        self.place = place
+        self.items: deque[list[Any]] = deque()
+        """What came and was not taken: items of BATCHES; those of frames carry the frame as a last element."""
+        self.answers: dict[str, Any] = {}
+        self.views = Views()
+        self._done: list[int] = []
+        self._released: list[int] = []
+        self._frames: deque[Any] = deque()
+        self._handoff: HandOff | None = None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._poller = zmq.Poller()
+        try:
+            self._connect()
+            self._handoff = self._hand_off()
+            if self._handoff is not None:
+                self.views.anchor = self._handoff.anchor
+                hello = replace(hello, token=self._handoff.token)
+                self._poller.register(self._handoff.anchor.fd, zmq.POLLIN)
+            hello = replace(hello, host=socket.gethostname(), pid=os.getpid())
+            self._socket.send(hello.pack())
+            self.welcome = self._await_welcome(answer_s, on_loading)
+        except BaseException:
+            self.close()
+            raise
+
+    # -- connecting ---------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        self._socket.setsockopt(zmq.LINGER, _LINGER_MS)
+        if self.place.path is None:
+            self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
+            self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 2000)
+            self._socket.setsockopt(zmq.IPV6, int("[" in self.place.endpoint))
+        elif not os.path.exists(self.place.path):
+            raise Gone("there is no socket")
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._monitor, zmq.POLLIN)
+        try:
+            self._socket.connect(self.place.endpoint)
+        except zmq.ZMQError as error:
+            raise Gone(str(error)) from None
+
+    def _hand_off(self) -> HandOff | None:
+        path = self.place.path
+        if path is None:
+            return None
+        if not trusted(Path(path).parent):
+            raise Gone("the folder belongs to another user, or everybody may write to it")
+        try:
+            return HandOff(path + HAND_OFF)
+        except FileNotFoundError:
+            raise Gone("there is no socket") from None
+        except ConnectionRefusedError:
+            raise Gone("a socket is left, but no daemon listens to it") from None
+        except PermissionError:
+            raise Gone("this user may not connect to it (see --socket-mode, and the group of the socket)") from None
+        except OSError as error:
+            raise Gone(f"the hand-off failed: {error}") from None
+
+    def _await_welcome(self, answer_s: float, on_loading: Callable[[str], None]) -> dict[str, Any]:
+        deadline: float | None = time.monotonic() + answer_s
+        while True:
+            self._wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            received = self._receive()
+            if received is None:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise Gone("nobody answers")
+                continue
+            verb, fields = received
+            if verb == messages.WELCOME:
+                welcome: dict[str, Any] = fields[0]
+                return welcome
+            if verb == messages.REFUSED:
+                raise Refused(fields[0])
+            if verb == messages.GONE:
+                raise Gone(fields[0])
+            if verb == messages.LOADING:
+                deadline = None  # it is there: loading has a limit of its own, and its end would be noticed
+                on_loading(fields[0])
+
+    # -- receiving ----------------------------------------------------------------------------------------------
+
+    def fill(self, timeout_s: float) -> bool:
+        """Take in what has come, waiting up to `timeout_s` for it if there is nothing; whether there is something."""
+        self._take_in()
+        if not self.items and timeout_s > 0:
+            self._wait(timeout_s)
+            self._take_in()
+        return bool(self.items)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for anything to come, an answer for example, and take it in."""
+        self._wait(max(0.0, timeout_s))
+        self._take_in()
+
+    def _take_in(self) -> None:
+        while (received := self._receive()) is not None:
+            verb, fields = received
+            if verb == BATCHES:
+                for item in fields[0]:
+                    check_item(item)
+                    if item[0] == FRAME:
+                        if not self._frames:
+                            raise ProtocolError("the daemon announces a frame that does not come")
+                        item.append(self._frames.popleft())
+                    self.items.append(item)
+                for segment in fields[1]:
+                    self.views.forget(segment)
+            elif verb == messages.ANSWER:
+                self.answers[fields[0]] = fields[1]
+            elif verb == messages.GONE:
+                raise Gone(fields[0])
+
+    def _receive(self) -> tuple[str, list[Any]] | None:
+        try:
+            first = self._socket.recv(zmq.NOBLOCK, copy=False)
+            self._frames = deque()
+            while self._socket.getsockopt(zmq.RCVMORE):
+                self._frames.append(self._socket.recv(zmq.NOBLOCK, copy=False))
+        except zmq.Again:
+            return None
+        return unpack(first.buffer, FROM_DAEMON)
+
+    def _wait(self, timeout_s: float | None) -> None:
+        ready = dict(self._poller.poll(None if timeout_s is None else int(timeout_s * 1000) + 1))
+        if self._socket in ready:
+            return
+        if self._monitor in ready:
+            raise Gone("the connection was lost")
+        if self._handoff is not None and self._handoff.anchor.fd in ready:
+            raise Gone("the daemon has ended")
+
+    # -- leases -------------------------------------------------------------------------------------------------
+
+    def root(self, item: list[Any], *, copy: bool) -> np.ndarray[Any, Any]:
+        """The bytes of the batch of a ticket or a frame, private and writable; a copy, or where they lie."""
+        if item[0] == FRAME:
+            return np.frombuffer(item[-1].buffer, np.uint8)
+        _, lease, _, _, _, _, segment, offset, nbytes = item[:9]
+        if segment not in self.views:
+            if self._handoff is None:
+                raise ProtocolError("the daemon sends a ticket over a connection without hand-off")
+            self.views.add(segment, *self._handoff.segment(segment))
+        if copy or nbytes < SMALL:
+            root = self.views.copy(segment, offset, nbytes)
+            self._released.append(lease)
+            return root
+        return self.views.view(lease, segment, offset, nbytes)
+
+    def done(self, lease: int) -> None:
+        """A lease is acknowledged; it is told with the next `flush`."""
+        self._done.append(lease)
+
+    def drop(self, item: list[Any]) -> None:
+        """An item is not wanted: give it back unread."""
+        if item[0] in (TICKET, FRAME, messages.ERROR):
+            self._done.append(item[1])
+            if item[0] == TICKET:
+                self._released.append(item[1])
+
+    def flush(self, least: int = 1) -> None:
+        """Tell what was acknowledged and freed, if it is at least so much."""
+        if self.views.freed:
+            self._released.extend(self.views.collect())
+        if self._done or self._released:
+            if max(len(self._done), len(self._released)) < least:
+                return
+            done, self._done = self._done, []
+            released, self._released = self._released, []
+            self.send(messages.TAKE, to_runs(done), to_runs(released))
+
+    def send(self, verb: str, *fields: Any) -> None:
+        """Send a message."""
+        try:
+            self._socket.send(pack(verb, *fields), zmq.NOBLOCK)
+        except zmq.Again:
+            raise Gone("the daemon does not read") from None
+
+    def close(self, *, bye: bool = False) -> None:
+        """End the session. Arrays that the trainer holds stay as they are, and the daemon leaves their slots alone."""
+        with contextlib.suppress(Gone, zmq.ZMQError):
+            if bye:
+                self.flush()
+                self.send(messages.BYE)
+        self.items.clear()
+        self._frames.clear()
+        self.views.close()
+        self._handoff = None
+        with contextlib.suppress(zmq.ZMQError):
+            self._socket.disable_monitor()
+            self._monitor.close(0)
+            self._socket.close(_LINGER_MS if bye else 0)
+            self._context.term()
+
+    def abandon(self) -> None:
+        """In a forked child: let go without a word to the daemon, whose session is the parent's."""
+        self.items.clear()
+        self._handoff = None
+        self.views.abandon()

@@ -1,0 +1,41 @@
+"""One question to a daemon, without a session."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import zmq
+
+from enqueued.client.search import where_to_look
+from enqueued.errors import ConnectTimeout
+from enqueued.wire.messages import ANSWER, ASK, FROM_DAEMON, pack, unpack
+from enqueued.wire.places import Place
+
+
+def query(what: str, endpoint: str | None = None, timeout_s: float = 5.0) -> dict[str, Any]:
+    """The daemon's answer to `what`, such as ``"stats"``. Raises `ConnectTimeout` that lists the places tried."""
+    tried = []
+    deadline = time.monotonic() + timeout_s
+    for place in where_to_look(endpoint)[0]:
+        if place.path is not None and not os.path.exists(place.path):
+            tried.append(f"  {place.endpoint}: there is no socket")
+            continue
+        answer = _ask(place, what, max(0.1, deadline - time.monotonic()))
+        if answer is not None:
+            return answer
+        tried.append(f"  {place.endpoint}: nobody answers")
+    raise ConnectTimeout("\n".join(["no daemon answers. Tried:", *tried]))
+
+
+def _ask(place: Place, what: str, timeout_s: float) -> dict[str, Any] | None:
+    with zmq.Context() as context, context.socket(zmq.DEALER) as sock:
+        sock.setsockopt(zmq.LINGER, 0)
+        sock.setsockopt(zmq.IPV6, int("[" in place.endpoint))
+        sock.connect(place.endpoint)
+        sock.send(pack(ASK, what))
+        if not sock.poll(int(timeout_s * 1000)):
+            return None
+        verb, fields = unpack(sock.recv(), FROM_DAEMON)
+        return fields[1] if verb == ANSWER and isinstance(fields[1], dict) else None

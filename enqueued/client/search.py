@@ -1,0 +1,66 @@
+"""Finding a daemon: every place where it may be, until one answers or the time is up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from enqueued.client.link import Gone, Link
+from enqueued.errors import ConnectTimeout
+from enqueued.wire.messages import Hello
+from enqueued.wire.places import Place, parse, places
+
+log = logging.getLogger("enqueued.client")
+
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.5
+_TELL_S = 10.0
+
+
+def where_to_look(where: str | None) -> tuple[list[Place], str | None]:
+    """The places that an argument `where` means, and the stream: an address, a stream's name, or nothing."""
+    if where is not None and "://" in where:
+        place = parse(where)
+        return [place], place.stream
+    found = places("default", os.environ)
+    return found, where if where is not None else found[0].stream
+
+
+def find(candidates: Sequence[Place], hello: Hello, timeout_s: float) -> Link:
+    """A session with the first daemon that answers. Raises `ConnectTimeout` that lists what was tried, and `Refused`."""
+    deadline = time.monotonic() + timeout_s
+    pause, told = _FIRST_PAUSE_S, time.monotonic()
+    while True:
+        reasons = []
+        for place in candidates:
+            left = deadline - time.monotonic()
+            try:
+                return Link(place, hello, answer_s=max(0.1, min(left, 5.0)), on_loading=_tell_loading)
+            except Gone as gone:
+                reasons.append(f"{place.endpoint}: {gone}")
+        now = time.monotonic()
+        if now + pause > deadline:
+            raise ConnectTimeout(_nobody(reasons, candidates, timeout_s))
+        if now - told > _TELL_S:
+            told = now
+            log.warning("no daemon yet, for %.0f s more: %s", deadline - now, "; ".join(reasons))
+        time.sleep(pause)
+        pause = min(_LONGEST_PAUSE_S, pause * 1.5)
+
+
+def _tell_loading(text: str) -> None:
+    log.info("the daemon is starting: %s", text)
+
+
+def _nobody(reasons: Sequence[str], candidates: Sequence[Place], timeout_s: float) -> str:
+    lines = [f"no daemon answered within {timeout_s:g} s. Tried:", *(f"  {reason}" for reason in reasons)]
+    folders = {Path(place.path).parent for place in candidates if place.path is not None}
+    others = sorted(str(path) for folder in folders for path in folder.glob("*.sock") if path.is_socket())
+    others = [path for path in others if path not in {place.path for place in candidates}]
+    if others:
+        lines.append(f'There are other daemons: Client("ipc://{others[0]}") reaches {others[0]}.')
+    lines.append("Start one with: enqueued serve --sequence mymod:MySeq")
+    return "\n".join(lines)
