@@ -26,7 +26,7 @@ _HOMES = {
     "rng": "enqueued.source.seeding",
 }
 
-__all__ = ["Batch", "Client", "WorkerInfo", "__version__", "get_worker_info", "rng"]  # noqa: F822 - made by __getattr__
+__all__ = ["Batch", "Client", "WorkerInfo", "__version__", "get_worker_info", "rng"]
 
 
 def __getattr__(name: str) -> Any:

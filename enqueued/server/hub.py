@@ -97,7 +97,8 @@ class Hub:
 
     def _take(self, session: Session, fields: list[object]) -> None:
         done, released = fields[0], fields[1]
-        assert isinstance(done, list) and isinstance(released, list)
+        assert isinstance(done, list)
+        assert isinstance(released, list)
         stream = session.feed.stream
         if released and not session.frames:
             stream.release(session.name, runs(released))

@@ -91,12 +91,17 @@ def _prepare(folder: Path, *, make: bool) -> str | None:
 
 
 def trusted(folder: Path) -> bool:
-    """Whether nobody but its owner, who is this user or root, can have put a socket there; groups are let in on purpose."""
+    """Whether a socket in this folder can be believed to be what its path says.
+
+    The folder is this user's or root's, or root has put it where only root can put things, as ``/run/enqueued`` of a
+    daemon with a user of its own; and not everybody may write to it.
+    """
     try:
-        status = folder.stat(follow_symlinks=False)
+        status, above = folder.stat(follow_symlinks=False), folder.resolve().parent.stat()
     except OSError:
         return False
-    return status.st_uid in (os.getuid(), 0) and not status.st_mode & stat.S_IWOTH
+    placed_by_root = above.st_uid == 0 and not above.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return (status.st_uid in (os.getuid(), 0) or placed_by_root) and not status.st_mode & stat.S_IWOTH
 
 
 def check_length(path: str) -> None:
