@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # the package has no types
+from sklearn.datasets import load_digits
 
 HELD_OUT = 360
 ENOUGH = 0.95

@@ -83,7 +83,7 @@ def crop(photo: Image.Image, size: int) -> Image.Image:
 
 def make(folder: Path, count: int) -> int:
     """Fills `folder` with `count` JPEGs, the same ones every time; returns their bytes."""
-    from sklearn.datasets import load_sample_images  # type: ignore[import-untyped]  # the package has no types
+    from sklearn.datasets import load_sample_images
 
     folder.mkdir(parents=True, exist_ok=True)
     samples = load_sample_images()
