@@ -89,7 +89,7 @@ def _stream(stream: StreamStats, rates: Rates) -> list[str]:
 
 def _groups(stream: StreamStats) -> list[str]:
     if not stream.groups:
-        return [f"{INDENT}no client has taken a batch"]
+        return []  # the verdict says that there is no client
     rows = [["GROUP", "AT", "DELIVERED", "MEMBER", "BY", "HOLDS", "CREDIT", "NOW"]]
     for group in stream.groups:
         rows += _group(group)

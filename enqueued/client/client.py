@@ -219,7 +219,7 @@ class Client:
         assert self._link is not None
         welcome = self._link.welcome
         told, user = str(error.get("message", "")), str(error.get("traceback", ""))
-        command = f"enqueued check --{welcome['kind']} {welcome['source']} --position {epoch}:{index} --pdb"
+        command = f"{welcome['check']} --position {epoch}:{index} --pdb"
         text = "\n".join(part for part in (told, user.rstrip(), f"Reproduce it with: {command}") if part)
         return SourceError(text, epoch=epoch, index=index, worker=str(error.get("worker", "")), traceback=user)
 

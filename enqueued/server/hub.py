@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import shlex
 import time
 from collections.abc import Callable, Mapping
 
@@ -165,6 +166,7 @@ class Hub:
             "kind": feed.spec.kind,
             "indexed": feed.facts["indexed"],
             "source": feed.spec.target,
+            "check": shlex.join(["enqueued", "check", *feed.spec.flags()]),
             "length": stream.lengths.get(epoch, stream.lengths.get(0)) if feed.facts["indexed"] else None,
             "epoch": epoch,
             "index": index,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
@@ -33,6 +34,20 @@ class SourceSpec:
     def to_plain(self) -> dict[str, Any]:
         """The spec as plain data, for JSON and msgpack."""
         return asdict(self)
+
+    def flags(self) -> list[str]:
+        """The command-line flags that say the same."""
+        said = [f"--{self.kind}", self.target]
+        for name, value in self.args.items():
+            said += ["--arg", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.name in ("kind", "target", "args") or value == one.default:
+                continue
+            said.append(f"--{one.name.replace('_', '-')}")
+            if value is not True:
+                said.append(str(value))
+        return said
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> SourceSpec:
