@@ -24,6 +24,7 @@ from enqueued.wire.messages import BATCHES, FRAME, FROM_DAEMON, TICKET, Hello, c
 from enqueued.wire.places import HAND_OFF, Place, trusted
 
 _ANSWER_S = 5.0
+_GOODBYE_S = 1.0
 _LINGER_MS = 500
 
 
@@ -227,6 +228,7 @@ class Link:
             if bye:
                 self.flush()
                 self.send(messages.BYE)
+                self._await_goodbye()
         self.items.clear()
         self._frames.clear()
         self.views.close()
@@ -236,6 +238,12 @@ class Link:
             self._monitor.close(0)
             self._socket.close(_LINGER_MS if bye else 0)
             self._context.term()
+
+    def _await_goodbye(self) -> None:
+        """The daemon answers BYE with GONE: only then may the hand-off end, lest it is taken for a crash."""
+        deadline = time.monotonic() + _GOODBYE_S
+        while (left := deadline - time.monotonic()) > 0:
+            self.wait(left)
 
     def abandon(self) -> None:
         """In a forked child: let go without a word to the daemon, whose session is the parent's."""

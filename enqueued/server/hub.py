@@ -95,6 +95,7 @@ class Hub:
             session.feed.stream.seek(session.name, generation, (epoch, index))
         elif verb == messages.BYE:
             self._depart(session)
+            endpoint.send(incoming.peer, pack(GONE, "goodbye"))
 
     def _take(self, session: Session, fields: list[object]) -> None:
         done, released = fields[0], fields[1]
