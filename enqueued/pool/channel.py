@@ -1,7 +1,7 @@
 """Messages, and descriptors, between two processes of the pool, over a pair of SEQPACKET sockets of their own.
 
-Each worker and each zygote has its own pair: a queue that is shared starves its users when one of them is killed. A message
-is one small dict, `KEYS` says which keys there are; the batches themselves lie in the arena.
+Each worker and each zygote has its own pair: a queue that is shared starves its users when one of them is killed. A
+message is one small dict, `KEYS` says which keys there are; the batches themselves lie in the arena.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgpack
 
 KEYS = {
     "to a zygote": ("boot", "fork", "next", "quit"),
-    "from a zygote": ("ready", "broken", "forked", "exited"),
+    "from a zygote": ("ready", "broken", "forked", "exited", "stepped", "gone"),
     "to a worker": ("make", "free", "grant", "close", "length", "quit"),
     "from a worker": ("up", "segment", "closed", "made", "failed", "ended", "length", "need", "broken"),
 }
@@ -66,7 +66,7 @@ class Channel:
         return True
 
     def receive(self, *, wait: bool) -> Message | None:
-        """The next message; None at the end of file. Raises `BlockingIOError` when there is none and `wait` is not set."""
+        """The next message; None at the end of file. `BlockingIOError` when there is none and `wait` is not set."""
         flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
         try:
             size, ancillary, _, _ = self._socket.recvmsg_into([self._buffer], _FD_SPACE, flags)

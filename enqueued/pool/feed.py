@@ -1,4 +1,4 @@
-"""A stream and the pool that makes its batches: what the core decides is carried out, what the pool says is fed to it."""
+"""A stream and the pool that makes its batches: the core's decisions are carried out, the pool's news fed to it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from enqueued.batch import Position
 from enqueued.codec.limits import aligned
 from enqueued.errors import EnqueuedError
 from enqueued.pool.channel import Message
+from enqueued.pool.handle import WorkerHandle
 from enqueued.pool.interleave import Interleave
 from enqueued.pool.memory import Memory
 from enqueued.pool.options import PoolOptions
@@ -28,6 +29,8 @@ log = logging.getLogger("enqueued.pool")
 
 _SAMPLE_S = 0.01
 _MEMORY_S = 0.02
+_CLOSE_S = 0.5
+"""How long a worker may take to close an idle segment before a batch that is waited for exceeds the budget."""
 _RECENT_S = 5.0
 
 
@@ -66,6 +69,8 @@ class Feed:
         """Positions of a streamed source that were ordered and are not filled, in order."""
         self._spoilt: Message | None = None
         """Why a streamed source gives nothing any more."""
+        self._closing: dict[int, float] = {}
+        """Idle segments that a worker was asked to close, and when."""
         self._batch_bytes = 0
         self._cell_bytes = 0
         self._sampled = self._remembered = time.monotonic()
@@ -117,9 +122,11 @@ class Feed:
                 self._order(stream)
             else:
                 self._pull(stream)
+            if self._pool.needy:
+                self._serve_needs(stream, now)
             if now - self._remembered >= _MEMORY_S:
                 self._remembered = now
-                self._serve_needs(stream)
+                self._serve_needs(stream, now)
                 self._pool.retire(stream.epochs_in_use())
         self._pool.step()
 
@@ -140,29 +147,42 @@ class Feed:
             self._owed.extend(stream.orders(room))
         if self._spoilt is not None:
             self._spoil(stream)
-        for seat, first, count in self._interleave.ask(len(self._owed)):
-            self._pool.pull(seat, self._epoch, first, count)
+        elif self._pool.staffed:  # what a worker is asked before it listens would be lost if it died
+            for seat, first, count in self._interleave.ask(len(self._owed)):
+                self._pool.pull(seat, self._epoch, first, count)
 
     # -- memory -------------------------------------------------------------------------------------------------
 
-    def _serve_needs(self, stream: Stream) -> None:
+    def _serve_needs(self, stream: Stream, now: float) -> None:
         """Find memory for workers that wait for it: free budget, else idle segments, else the batch needed last."""
-        waiting = sorted((w for w in self._pool.workers() if w.needs is not None), key=lambda w: w.needs or ((0, 0), 0))
-        awaited = {group.cursor for group in stream.holders}
-        for worker in waiting:
-            position, nbytes = worker.needs or ((0, 0), 0)
-            reclaimed = self._reclaim(stream)
-            if self._memory.grant(nbytes, urgent=position in awaited and not reclaimed):
-                worker.grant(nbytes)
+        self._pool.needy = False
+        requests = [(at, nbytes, worker) for worker in self._pool.workers() for at, nbytes in worker.needs.items()]
+        for at, nbytes, worker in sorted(requests, key=lambda request: request[0]):
+            urgent = not self._reclaim(stream, nbytes, now) and self._awaited(stream, worker)
+            if self._memory.grant(nbytes, urgent=urgent):
+                worker.grant(at, nbytes)
 
-    def _reclaim(self, stream: Stream) -> bool:
+    def _awaited(self, stream: Stream, worker: WorkerHandle) -> bool:
+        """Whether a worker holds up a group: what it is ordered it makes in turn, each when the one before is done."""
+        awaited = {at for group in stream.holders for at in (group.cursor, *group.redeliver)}
+        if self.facts["indexed"]:
+            return any(at in worker.outstanding for at in awaited)
+        return worker.seat == self._interleave.turn and bool(self._owed) and self._owed[0] in awaited
+
+    def _reclaim(self, stream: Stream, nbytes: int, now: float) -> bool:
         """Ask for an idle segment back, or make one idle; whether there was anything to give."""
-        if self._memory.table.total_bytes < self._memory.limit * 0.9:
+        if self._memory.fits(nbytes):
             return False
-        for number, segment in self._memory.table.idle():
-            for worker in self._pool.workers():
-                if worker.number == number and worker.needs is None:
+        idle = {segment: worker for worker, segment in self._memory.table.idle()}
+        self._closing = {segment: asked for segment, asked in self._closing.items() if segment in idle}
+        crew = {worker.number: worker for worker in self._pool.workers()}
+        for segment, number in idle.items():
+            worker = crew.get(number)
+            if worker is not None and not worker.needs:  # one that needs memory has closed what it could
+                asked = self._closing.setdefault(segment, now)
+                if asked == now:
                     worker.close_segments([segment])
+                if now - asked < _CLOSE_S:  # a busy one closes it between two batches
                     return True
         return stream.evict()
 

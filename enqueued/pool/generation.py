@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 from enqueued.pool.channel import Channel, Message
+from enqueued.pool.deaths import death
 from enqueued.pool.handle import WorkerHandle
 from enqueued.pool.page import Page
 from enqueued.source.image import hold_blas_to_one_thread
@@ -20,9 +22,14 @@ class Generation:
     def __init__(self, epoch: int, channel: Channel) -> None:
         self.epoch = epoch
         self.channel = channel
+        self.pid = 0
+        """The zygote's process, as soon as it is known."""
         self.ready = False
         self.alive = True
+        self.silent = False
+        """Whether it ended before it was ready, and nobody has said how."""
         self.length = 0
+        self._began = time.monotonic()
         self.crew: dict[int, WorkerHandle] = {}
         """Workers by number."""
 
@@ -51,11 +58,21 @@ class Generation:
             self.channel.send({"next": self.epoch + 1}, (theirs.fileno(),))
         return Generation(self.epoch + 1, channel)
 
+    def end_if_slow(self, limit_s: float, now: float) -> bool:
+        """Kill a zygote that is not ready after so long: user code hangs between epochs; whether it was."""
+        if self.ready or not self.pid or now - self._began < limit_s:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        self.pid = 0
+        return True
+
     def quit(self) -> None:
         """Have the zygote and its workers end; workers finish the batch that they are making."""
         self.alive = False
         for worker in self.crew.values():
             worker.quit()
+            worker.flush()
         with contextlib.suppress(OSError):
             self.channel.try_send({"quit": 1})
 
@@ -69,7 +86,7 @@ class Root:
         self._lifeline: int | None = write
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "enqueued.pool.zygote", str(theirs.fileno()), str(read)],
+                [sys.executable, "-P", "-m", "enqueued.pool.zygote", str(theirs.fileno()), str(read)],
                 pass_fds=(theirs.fileno(), read),
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
@@ -93,20 +110,3 @@ class Root:
             os.close(self._lifeline)
             self._lifeline = None
         return death(code if code >= 0 else -code, signalled=code < 0)
-
-
-def death(code: int, *, signalled: bool) -> str:
-    """How a process ended, in words."""
-    if not signalled:
-        return f"exited with code {code}"
-    try:
-        return f"was killed by {signal.Signals(code).name}"
-    except ValueError:
-        return f"was killed by signal {code}"
-
-
-def death_of(status: int) -> str:
-    """How a process ended, from its wait status."""
-    if os.WIFSIGNALED(status):
-        return death(os.WTERMSIG(status), signalled=True)
-    return death(os.WEXITSTATUS(status), signalled=False)

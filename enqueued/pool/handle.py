@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
+import signal
 from collections.abc import Iterable, Sequence
 
 from enqueued.arena.segment import Slot
@@ -10,6 +13,8 @@ from enqueued.batch import Position
 from enqueued.pool.channel import Channel, Message
 from enqueued.pool.page import Page
 from enqueued.stats import WorkerStats
+
+log = logging.getLogger("enqueued.pool")
 
 _MOST_FREES = 2000
 
@@ -26,13 +31,16 @@ class WorkerHandle:
         self.pid = 0
         self.up = False
         self.stopping = False
-        self.aborted = False
+        self.aborted: set[Position] = set()
+        """The positions that took too long and for which it was ended."""
         self.outstanding: dict[Position, None] = {}
         """Positions that it was ordered and has not answered, in the order in which it makes them."""
         self.asked: set[int] = set()
         """Epochs whose length it was asked for."""
-        self.needs: tuple[Position, int] | None = None
-        """The position for which it waits for memory, and how many bytes it lacks."""
+        self.needs: dict[Position, int] = {}
+        """The positions for which it waits for memory, and how many bytes each lacks."""
+        self.granted = 0
+        """Bytes that it may allocate and has not."""
         self.made = 0
         self.busy_us = 0
         self._make: list[tuple[int, int, int]] = []
@@ -40,6 +48,7 @@ class WorkerHandle:
         self._close: list[int] = []
         self._length: list[int] = []
         self._grant = 0
+        self._quit = False
 
     def order(self, positions: Sequence[Position]) -> None:
         """Have positions made, in this order; neighbours travel as a run."""
@@ -60,10 +69,11 @@ class WorkerHandle:
         """A slot of this worker's may be written again."""
         self._free.append((slot.segment, slot.offset))
 
-    def grant(self, nbytes: int) -> None:
-        """Let it allocate this many bytes more."""
+    def grant(self, position: Position, nbytes: int) -> None:
+        """Let it allocate this many bytes more, for a position that waits for them."""
         self._grant += nbytes
-        self.needs = None
+        self.granted += nbytes
+        self.needs.pop(position, None)
 
     def close_segments(self, segments: Iterable[int]) -> None:
         """Have it give segments back that hold no batch."""
@@ -76,8 +86,10 @@ class WorkerHandle:
 
     def flush(self) -> None:
         """Send what was collected, as far as its socket takes it; the rest goes with the next call."""
-        while self._make or self._free or self._close or self._length or self._grant:
+        while self._make or self._free or self._close or self._length or self._grant or self._quit:
             message: Message = {}
+            if self._quit:
+                message["quit"] = 1
             if self._make:
                 message["make"] = self._make[:_MOST_FREES]
             if self._free:
@@ -94,17 +106,31 @@ class WorkerHandle:
             except OSError:  # it is dying: its zygote will say so
                 pass
             self._make, self._free = self._make[_MOST_FREES:], self._free[_MOST_FREES:]
-            self._close, self._length, self._grant = [], [], 0
+            self._close, self._length, self._grant, self._quit = [], [], 0, False
 
     def quit(self) -> None:
         """Have it end after the batch that it is making."""
-        self.stopping = True
-        with contextlib.suppress(OSError):
-            self.channel.try_send({"quit": 1})
+        self.stopping = self._quit = True
+
+    def end_if_slow(self, limit_s: float, now: float) -> None:
+        """Kill it when it makes a batch for too long; on the first signal it writes its stacks."""
+        if not self.pid:
+            return
+        slow = [one for one in self.page.doing(now) if one.seconds >= limit_s and one.position not in self.needs]
+        if not slow:
+            return
+        (epoch, index), seconds = slow[0]
+        with contextlib.suppress(ProcessLookupError):
+            if not self.aborted:
+                self.aborted = {one.position for one in slow}
+                log.error("worker %d makes %d:%d for %.1f s; it is ended", self.seat, epoch, index, seconds)
+                os.kill(self.pid, signal.SIGABRT)
+            elif seconds > limit_s + 1:
+                os.kill(self.pid, signal.SIGKILL)
 
     def stats(self) -> WorkerStats:
         """A snapshot."""
-        busy = "waiting for memory" if self.needs is not None else "busy" if self.outstanding else "idle"
+        busy = "waiting for memory" if self.needs else "busy" if self.outstanding else "idle"
         return WorkerStats(
             f"worker {self.seat}", self.pid, busy if self.up else "starting", self.made, self.busy_us / 1e6
         )

@@ -25,6 +25,11 @@ class Interleave:
         self._ask_turn = 0
 
     @property
+    def turn(self) -> int:
+        """The replica whose batch is the next one."""
+        return self._turn
+
+    @property
     def over(self) -> bool:
         """Whether every replica has ended and all they gave was taken."""
         return all(self._ended) and not any(self._given)

@@ -1,9 +1,9 @@
 """How the whole pool dies with the daemon, whatever user code is doing at that moment.
 
 The daemon holds one end of a pipe and the pool the other, with ``SIGKILL`` as the signal that the kernel sends to the
-pool's process group when the pipe breaks (``F_SETSIG``, ``O_ASYNC``: fcntl(2)). It also reaches stopped and busy processes
-and the user's own children. ``PR_SET_PDEATHSIG`` follows one thread of the direct parent, and generations of zygotes
-outlive theirs (CONTRIBUTING.md, "Decisions").
+pool's process group when the pipe breaks (``F_SETSIG``, ``O_ASYNC``: fcntl(2)). It also reaches stopped and busy
+processes and the user's own children. ``PR_SET_PDEATHSIG`` follows one thread of the direct parent, and generations of
+zygotes outlive theirs (CONTRIBUTING.md, "Decisions").
 """
 
 from __future__ import annotations

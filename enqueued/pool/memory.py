@@ -61,11 +61,13 @@ class Memory:
         self.limit = limit if limit is not None else max(1 << 20, available_bytes() // _SHARE)
         self._granted = 0
 
+    def fits(self, nbytes: int) -> bool:
+        """Whether the budget has room for so much more."""
+        return self.table.total_bytes + self._granted + nbytes <= self.limit
+
     def grant(self, nbytes: int, *, urgent: bool) -> bool:
         """Set memory aside for a worker, if there is any; `urgent` when a client waits for just this batch."""
-        if self.table.total_bytes + self._granted + nbytes > self.limit and not (
-            urgent and nbytes * 2 < available_bytes()
-        ):
+        if not self.fits(nbytes) and not (urgent and nbytes * 2 < available_bytes()):
             return False
         self._granted += nbytes
         return True

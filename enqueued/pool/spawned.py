@@ -50,7 +50,7 @@ def spawn_worker(spec: SourceSpec, source: IndexedSource | StreamedSource, worke
     try:
         for fd in (memo, *fds):
             os.set_inheritable(fd, True)
-        command = [sys.executable, "-m", "enqueued.pool.spawned", str(memo), *map(str, fds)]
+        command = [sys.executable, "-P", "-m", "enqueued.pool.spawned", str(memo), *map(str, fds)]
         return os.posix_spawn(sys.executable, command, os.environ)
     finally:
         os.close(memo)
@@ -64,9 +64,9 @@ def main(arguments: list[str]) -> None:
     for fd in fds:
         os.set_inheritable(fd, False)
     with open(state, "rb") as file:
-        spec, worker, path, indexed = pickle.load(file)  # noqa: S301 - written by this pool's own zygote
+        spec, worker, path, indexed = pickle.load(file)
         sys.path[:] = path
-        source = indexed_source(spec, pickle.load(file)) if indexed else build(spec)  # noqa: S301 - as above
+        source = indexed_source(spec, pickle.load(file)) if indexed else build(spec)
     work(source, worker, fds)
 
 

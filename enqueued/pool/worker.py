@@ -1,7 +1,7 @@
 """A worker: makes the batches of the positions that it is given, straight into slots.
 
-What is made together is told together, but nothing waits for company longer than `_TOGETHER_S`: a batch that takes longer
-than that to make is told at once.
+What is made together is told together, but nothing waits for company longer than `_TOGETHER_S`: a batch that takes
+longer than that to make is told at once.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Worker:
         self._orders: deque[Position] = deque()
         self._made: list[tuple[int, int, int, int, int, int]] = []
         self._told = 0.0
+        self._grants = 0
+        """How often memory was granted."""
         self._ended = -1
         """The last epoch of a streamed source that has come to its end."""
 
@@ -77,7 +79,9 @@ class Worker:
             raise Stopped
         for segment, offset in message.get("free", ()):
             self._arena.give(segment, offset)
-        self._arena.allowance += message.get("grant", 0)
+        if "grant" in message:
+            self._grants += 1
+            self._arena.allowance += message["grant"]
         for segment in message.get("close", ()):
             self._arena.close(segment)
         for epoch, first, count in message.get("make", ()):
@@ -159,7 +163,7 @@ class Worker:
     def _failure(self, error: BaseException, epoch: int, index: int) -> Message:
         told = source_error(error, target=self._source.spec.target, epoch=epoch, index=index, worker=self._name)
         text = error.traceback if isinstance(error, LoadError) else told.traceback
-        return {"message": str(told), "traceback": shorten(text), "worker": self._name}
+        return {"message": shorten(str(told)), "traceback": shorten(text), "worker": self._name}
 
     # -- telling ------------------------------------------------------------------------------------------------
 
@@ -224,12 +228,12 @@ class ThreadedWorker(Worker):
 
     def _slot(self, nbytes: int, epoch: int, index: int) -> tuple[Slot, memoryview]:
         with self._lock:
-            found = self._arena.take(nbytes)
-            if found is None:
-                self._channel.send({"need": [epoch, index, self._arena.missing(nbytes)]})
-            while found is None:
+            asked = -1
+            while (found := self._arena.take(nbytes)) is None:
+                if asked != self._grants:  # what was granted since may have gone to another lane
+                    asked = self._grants
+                    self._channel.send({"need": [epoch, index, self._arena.missing(nbytes)]})
                 self._lock.wait()
-                found = self._arena.take(nbytes)
             return found
 
     def _telling(self) -> Any:
@@ -266,7 +270,7 @@ def work(source: IndexedSource | StreamedSource, worker: Message, fds: list[int]
     try:
         run_worker_init(source.spec, source, info)
     except LoadError as error:
-        channel.send({"broken": {"message": str(error), "traceback": shorten(error.traceback)}})
+        channel.send({"broken": {"message": shorten(str(error)), "traceback": shorten(error.traceback)}})
         return
     run: Callable[[], None]
     if worker["threads"]:

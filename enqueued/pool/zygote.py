@@ -1,7 +1,7 @@
 """The zygote: a fresh interpreter that loads the source once and forks workers from that image.
 
-A zygote runs user code only until it is ready; after that it waits, forks and reaps. A source that has `on_epoch_end` gets a
-zygote for each epoch, forked from the last one's, which calls it: once, in one place, seen by every worker.
+A zygote runs user code only until it is ready; after that it waits, forks and reaps. A source that has `on_epoch_end`
+gets a zygote for each epoch, forked from the last one's, which calls it: once, in one place, seen by every worker.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ from enqueued.source.load import build
 from enqueued.source.spec import SourceSpec
 from enqueued.source.streamed import StreamedSource
 
-MOST_TRACEBACK = 16_000
-"""Characters of a traceback that are kept; the middle of a longer one is cut."""
+MOST_TRACEBACK = 24_000
+"""Bytes of a traceback, or of a message, that are kept; the middle of a longer one is cut."""
 
 
 def shorten(text: str) -> str:
-    """A traceback that fits a message."""
-    if len(text) <= MOST_TRACEBACK:
-        return text
+    """A text of the user's code that fits a message and can be encoded, as a file name of odd bytes cannot."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= MOST_TRACEBACK:
+        return data.decode()
     half = MOST_TRACEBACK // 2
-    return f"{text[:half]}\n  [... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
+    first, last = data[:half].decode("utf-8", "ignore"), data[-half:].decode("utf-8", "ignore")
+    return f"{first}\n  [... {len(data) - 2 * half} bytes left out ...]\n{last}"
 
 
 class Zygote:
@@ -50,6 +52,8 @@ class Zygote:
         self._spawns = False
         self._numbers: dict[int, int] = {}
         """Worker numbers by pid."""
+        self._following = 0
+        """The zygote of the next epoch."""
 
     def load(self) -> Message:
         """Import and construct the source; what the daemon has to know about it."""
@@ -112,6 +116,9 @@ class Zygote:
             number = self._numbers.pop(pid, None)
             if number is not None:
                 self._channel.send({"exited": [number, status]})
+            elif pid == self._following:
+                self._following = 0
+                self._channel.send({"gone": status})
 
     def _obey(self, message: Message, wakeup: tuple[int, int]) -> None:
         fds = self._channel.take_fds()
@@ -123,8 +130,10 @@ class Zygote:
             self._numbers[pid] = worker["number"]
             self._channel.send({"forked": [worker["number"], pid]})
         elif "next" in message:
-            if os.fork() == 0:
+            pid = self._following = os.fork()
+            if pid == 0:
                 self._become(wakeup, lambda: self._next_epoch(message["next"], fds[0]))
+            self._channel.send({"stepped": pid})
         for fd in fds:
             os.close(fd)
 
@@ -165,11 +174,11 @@ def tell(channel: Channel, prepare: Any) -> None:
     try:
         ready = prepare()
     except (LoadError, SourceError) as error:
-        broken = {"message": str(error), "traceback": shorten(error.traceback)}
+        broken = {"message": shorten(str(error)), "traceback": shorten(error.traceback)}
     except BaseException as error:
         text = traceback.format_exc()
         kind = str(error) if isinstance(error, EnqueuedError) else f"{type(error).__name__}: {error}"
-        broken = {"message": kind, "traceback": shorten(text)}
+        broken = {"message": shorten(kind), "traceback": shorten(text)}
     else:
         channel.send({"ready": ready})
         return

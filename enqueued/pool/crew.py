@@ -1,0 +1,242 @@
+"""The workers of one source: who makes what, and what happens when one dies."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+
+from enqueued.arena.segment import Slot
+from enqueued.batch import Position
+from enqueued.errors import EnqueuedError, LoadError
+from enqueued.pool.channel import Message
+from enqueued.pool.deaths import Deaths
+from enqueued.pool.generation import Generation
+from enqueued.pool.generations import Generations
+from enqueued.pool.handle import WorkerHandle
+from enqueued.pool.memory import Memory
+from enqueued.pool.options import PoolEvents, PoolOptions
+from enqueued.pool.reactor import Reactor
+from enqueued.source.spec import SourceSpec
+
+log = logging.getLogger("enqueued.pool")
+
+_MOST_DEPTH = 64
+_TOGETHER = 8
+"""From this depth on orders are given together, a quarter of what a lane may have at a time."""
+_AHEAD_S = 0.002
+"""A lane is given so many orders ahead that it has work for this long while the daemon is busy elsewhere."""
+
+_numbers = itertools.count(1)  # of workers, across all pools of a process: segments are named by them
+
+
+class Crew:
+    """The workers of all generations of a source, their orders and their answers."""
+
+    def __init__(
+        self, spec: SourceSpec, options: PoolOptions, reactor: Reactor, memory: Memory, events: PoolEvents
+    ) -> None:
+        self.spec = spec
+        self.options = options
+        self.restarts = 0
+        self.needy = False
+        """Whether a worker has said since this was last cleared that it waits for memory."""
+        self.make_s = 0.0
+        """Mean time of a make; recent ones count most."""
+        self._reactor = reactor
+        self._memory = memory
+        self._table = memory.table
+        self._events = events
+        self._loaded = self._stopping = False
+        self._indexed = True
+        self._generations = Generations(options.max_generations, self._watch_zygote)
+        self._backlog: dict[int, deque[Position]] = {}
+        """Positions that wait for a worker, by generation."""
+        self._unasked: list[int] = []
+        self._deaths = Deaths(spec.target, options.workers)
+
+    def _watch_zygote(self, generation: Generation) -> None:
+        raise NotImplementedError
+
+    def _break(self, error: EnqueuedError) -> None:
+        self._stopping = True
+        self._events.broken(error)
+
+    def workers(self) -> Iterator[WorkerHandle]:
+        """Every worker there is."""
+        return self._generations.workers()
+
+    @property
+    def staffed(self) -> bool:
+        """Whether every replica of a streamed source has a worker that listens."""
+        return sum(worker.up for worker in self.workers()) == self.options.workers
+
+    def _ask_length(self, epoch: int) -> None:
+        worker = next((worker for worker in self.workers() if worker.up and not worker.stopping), None)
+        if worker is None:
+            self._unasked.append(epoch)
+        else:
+            worker.ask_length(epoch)
+
+    # -- orders -------------------------------------------------------------------------------------------------
+
+    @property
+    def depth(self) -> int:
+        """How many orders a lane may have at a time: more than one only where makes are short."""
+        fair = max(1, self.options.max_queue_size // self.options.workers)
+        ahead = 1 + int(_AHEAD_S / self.make_s) if self.make_s else 1
+        return min(_MOST_DEPTH, ahead, fair)
+
+    def capacity(self) -> int:
+        """How many more positions it makes sense to order now: where makes are short, none until they are a handful."""
+        if not self._loaded or self._stopping:
+            return 0
+        flying = sum(len(worker.outstanding) for worker in self.workers())
+        flying += sum(map(len, self._backlog.values()))
+        depth = self.depth
+        room = self.options.workers * depth - flying
+        return room if room > 0 and (depth < _TOGETHER or room >= self.options.workers * depth // 4) else 0
+
+    def order(self, positions: Iterable[Position]) -> None:
+        """Have positions of an indexed source made."""
+        for position in positions:
+            self._backlog.setdefault(self._generations.key(position[0]), deque()).append(position)
+
+    def pull(self, seat: int, epoch: int, first: int, count: int) -> None:
+        """Have one replica of a streamed source make its next batches."""
+        for worker in self.workers():
+            if worker.seat == seat:
+                worker.pull(epoch, first, count)
+
+    def _dispatch(self, generation: Generation, waiting: deque[Position]) -> None:
+        self._fill(generation)
+        crew = [worker for worker in generation.crew.values() if worker.up and not worker.stopping]
+        depth = self.depth
+        while waiting and crew:
+            worker = min(crew, key=lambda one: len(one.outstanding) / one.lanes)
+            room = depth * worker.lanes - len(worker.outstanding)
+            if room <= 0:
+                return
+            share = min(room, -(-len(waiting) // len(crew)))
+            worker.order([waiting.popleft() for _ in range(share)])
+
+    def _fill(self, generation: Generation) -> None:
+        """Have the workers made that a generation lacks."""
+        threads, workers = self.options.threads, self.options.workers
+        taken = {worker.seat for worker in generation.crew.values()}
+        for seat in range(1 if threads else workers):
+            if seat not in taken:
+                lanes = workers if threads else 1
+                worker = generation.fork(next(_numbers), seat, lanes, workers, threads=threads)
+                self._watch_worker(generation, worker)
+
+    def _watch_worker(self, generation: Generation, worker: WorkerHandle) -> None:
+        self._reactor.watch(worker.channel.fileno(), lambda: self._hear_worker(generation, worker))
+
+    def free(self, slot: Slot) -> None:
+        """A slot may be written again."""
+        number = self._table.worker(slot.segment)
+        self._table.free(slot)
+        for generation in self._generations:
+            worker = generation.crew.get(number or 0)
+            if worker is not None:
+                worker.free(slot)
+
+    # -- what workers say ---------------------------------------------------------------------------------------
+
+    def _hear_worker(self, generation: Generation, worker: WorkerHandle) -> None:
+        try:
+            message = worker.channel.receive(wait=False)
+        except BlockingIOError:  # as for a zygote
+            return
+        if message is None:
+            self._reactor.unwatch(worker.channel.fileno())
+            if worker.stopping or not generation.alive:
+                self._bury(generation, worker, "was told to stop")
+        else:
+            self._obey(generation, worker, message)
+
+    def _obey(self, generation: Generation, worker: WorkerHandle, message: Message) -> None:
+        fds = worker.channel.take_fds()
+        if "made" in message:
+            self._deaths.reset()
+            for epoch, index, segment, offset, nbytes, make_us in message["made"]:
+                position, slot = (epoch, index), Slot(segment, offset, nbytes)
+                worker.outstanding.pop(position, None)
+                worker.busy_us += make_us
+                self._table.use(slot)
+                self._events.made(position, slot, worker.seat)
+            worker.made += len(message["made"])
+            self.make_s += (make_us / 1e6 - self.make_s) * (0.1 if self.make_s else 1.0)
+        elif "segment" in message:
+            number, size = message["segment"]
+            worker.granted -= size
+            self._memory.arrived(size)
+            self._table.add(number, fds[0], size, worker.number)
+        elif "closed" in message:
+            for number in message["closed"]:
+                self._table.withdraw(number)
+        elif "failed" in message:
+            self._deaths.reset()
+            epoch, index, error = message["failed"]
+            worker.outstanding.pop((epoch, index), None)
+            self._events.failed((epoch, index), error, worker.seat)
+        elif "need" in message:
+            epoch, index, nbytes = message["need"]
+            worker.needs[epoch, index] = nbytes
+            self.needy = True
+        elif "length" in message:
+            epoch, length, error = message["length"]
+            worker.asked.discard(epoch)
+            self._events.length(epoch, length, error)
+        elif "ended" in message:
+            self._events.ended(message["ended"], worker.seat)
+        elif "up" in message:
+            worker.up, worker.pid = True, message["up"]
+            while self._unasked:
+                worker.ask_length(self._unasked.pop())
+        elif "broken" in message:
+            self._break(LoadError(message["broken"]["message"], message["broken"]["traceback"]))
+
+    # -- deaths -------------------------------------------------------------------------------------------------
+
+    def _worker_died(self, generation: Generation, worker: WorkerHandle, how: str) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while (message := worker.channel.receive(wait=False)) is not None:
+                self._obey(generation, worker, message)
+        doing = worker.page.doing(time.monotonic())
+        at = ", ".join(f"{one.position[0]}:{one.position[1]}" for one in doing)
+        how += f" while it made {at}" if at else " while it made no batch"
+        if not worker.stopping and not self._stopping:
+            self.restarts += 1
+            log.error("worker %d (pid %d) %s; it is replaced", worker.seat, worker.pid, how)
+            self._count_death(f"worker {worker.seat} {how}")
+        self._bury(generation, worker, how, killed=worker.aborted or {one.position for one in doing})
+        if not self._stopping and generation.alive and (self._indexed or not worker.up):
+            self._fill(generation)
+
+    def _bury(
+        self, generation: Generation, worker: WorkerHandle, how: str, *, killed: Collection[Position] = ()
+    ) -> None:
+        generation.crew.pop(worker.number, None)
+        self._table.withdraw_all(worker.number)
+        self._memory.arrived(worker.granted)
+        name = f"worker {worker.seat} (pid {worker.pid})"
+        error = {"message": f"{self.spec.target}: {name} {how}", "traceback": "", "worker": name}
+        if not self._stopping:
+            for position in worker.outstanding:
+                self._events.lost(position, error, killed=position in killed)
+            for epoch in worker.asked:
+                self._ask_length(epoch)
+            if not self._indexed and worker.up:
+                self._events.lost_replica(worker.seat, error)
+        self._reactor.unwatch(worker.channel.fileno())
+        worker.channel.close()
+
+    def _count_death(self, what: str) -> None:
+        error = self._deaths.add(what)
+        if error is not None and not self._stopping:
+            self._break(error)

@@ -1,0 +1,93 @@
+"""The generations of one source: which epochs have an image of their own, and which are on their way."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+from enqueued.pool.generation import Generation
+from enqueued.pool.handle import WorkerHandle
+
+
+class Generations:
+    """Generations by epoch. A source without `on_epoch_end` has one, for all epochs: then `hooked` is False.
+
+    `adopted` is called with each new generation.
+    """
+
+    def __init__(self, most: int, adopted: Callable[[Generation], None]) -> None:
+        self.hooked = False
+        self.opening: set[int] = set()
+        """Epochs that somebody needs and that are not ready."""
+        self._most = most
+        self._adopted = adopted
+        self._by_epoch: dict[int, Generation] = {}
+
+    def __iter__(self) -> Iterator[Generation]:
+        return iter(list(self._by_epoch.values()))
+
+    def workers(self) -> Iterator[WorkerHandle]:
+        """Every worker there is."""
+        return itertools.chain.from_iterable(list(one.crew.values()) for one in self._by_epoch.values())
+
+    def add(self, generation: Generation) -> None:
+        """A zygote is being made."""
+        self._by_epoch[generation.epoch] = generation
+        self._adopted(generation)
+
+    def discard(self, generation: Generation) -> None:
+        """A zygote has ended."""
+        if self._by_epoch.get(generation.epoch) is generation:
+            del self._by_epoch[generation.epoch]
+
+    def after(self, generation: Generation) -> Generation | None:
+        """The generation that was forked from this one."""
+        return self._by_epoch.get(generation.epoch + 1)
+
+    def key(self, epoch: int) -> int:
+        """The epoch whose generation makes this epoch's batches."""
+        return epoch if self.hooked else 0
+
+    def find(self, epoch: int) -> Generation | None:
+        """The generation of an epoch; None while it is being made, out of the nearest earlier one."""
+        key = self.key(epoch)
+        generation = self._by_epoch.get(key)
+        if generation is not None and generation.alive:
+            return generation if generation.ready else None
+        if key not in self.opening:
+            self.opening.add(key)
+            self._step_towards(key)
+        return None
+
+    def proceed(self) -> None:
+        """Something has changed: go on towards what somebody needs."""
+        for epoch in sorted(self.opening):
+            self._step_towards(epoch)
+
+    def _step_towards(self, epoch: int) -> None:
+        before = max((e for e, g in self._by_epoch.items() if e < epoch and g.alive), default=None)
+        if before is not None and self._by_epoch[before].ready and before + 1 not in self._by_epoch:
+            self.add(self._by_epoch[before].next())
+
+    def given_up(self, generation: Generation) -> list[int]:
+        """The epochs that cannot be opened because this generation cannot be made."""
+        epochs = sorted(epoch for epoch in self.opening if epoch >= generation.epoch)
+        self.opening.difference_update(epochs)
+        return epochs
+
+    def retire(self, epochs_in_use: set[int]) -> None:
+        """End the workers of epochs that no group needs, and all but the newest few of their zygotes.
+
+        The first generation stays, because new groups begin there, and so does the newest.
+        """
+        if not self.hooked or self.opening:
+            return
+        idle = [g for e, g in self._by_epoch.items() if e not in epochs_in_use and g.unused and g.ready and g.alive]
+        for generation in idle:
+            for worker in generation.crew.values():
+                if worker.up and not worker.stopping:
+                    worker.quit()
+        surplus = sum(one.alive for one in self._by_epoch.values()) - self._most
+        newest = max(self._by_epoch)
+        for generation in [one for one in idle if one.epoch not in (0, newest)][: max(0, surplus)]:
+            generation.quit()
