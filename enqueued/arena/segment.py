@@ -1,8 +1,8 @@
 """A segment: one sealed memfd, divided into cells of one size.
 
-Its writer creates, allocates and maps it, and then seals it: after that nobody can map it writable, resize it, or reopen it
-writable through ``/proc`` (a reopened descriptor could be written without ``F_SEAL_FUTURE_WRITE``). A memfd is not bound by
-``/dev/shm`` and leaves nothing behind.
+Its writer creates, allocates and maps it, and then seals it: after that nobody can map it writable, resize it, or
+reopen it writable through ``/proc`` (a reopened descriptor could be written without ``F_SEAL_FUTURE_WRITE``). A memfd
+is not bound by ``/dev/shm`` and leaves nothing behind.
 """
 
 from __future__ import annotations

@@ -1,31 +1,38 @@
 """The arena as a client sees it: private, writable views of batches, and how they are given back.
 
-A segment is mapped copy-on-write, so a trainer may change its batch in place and no other client sees it. On release the
-pages that were written are found in ``/proc/self/pagemap`` and dropped, so that the next batch in the same cell is seen:
-17.7 GB/s so, 9.5 when every page is always dropped (CONTRIBUTING.md, "Decisions").
+A segment is mapped copy-on-write, so a trainer may change its batch in place and no other client sees it. On release
+the pages that were written are found in ``/proc/self/pagemap`` and dropped, so that the next batch in the same cell is
+seen: 17.7 GB/s so, 9.5 when every page is always dropped (CONTRIBUTING.md, "Decisions").
 """
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import weakref
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from enqueued.arena.segment import PAGE, SMALL, is_sealed, map_private
+from enqueued.arena.segment import PAGE, is_sealed, map_private
 from enqueued.errors import ProtocolError
 
 _PRESENT, _SWAPPED, _FILE = np.uint64(1 << 63), np.uint64(1 << 62), np.uint64(1 << 61)
+_MADV_POPULATE_WRITE = 23  # linux/mman.h, Linux 5.14; Python's mmap has no name for it yet
 
 
 class _Memory(mmap.mmap):
     """A mapping that holds on to whatever has to live as long as an array over it."""
 
     anchor: object = None
+
+
+class _Mapped(NamedTuple):
+    memory: _Memory
+    size: int
+    whole: np.ndarray[Any, Any]
+    address: int
 
 
 class Views:
@@ -38,7 +45,7 @@ class Views:
     def __init__(self) -> None:
         self.anchor: object = None
         """Kept by every mapping, and so by every array of the trainer's."""
-        self._mapped: dict[int, tuple[_Memory, int]] = {}
+        self._mapped: dict[int, _Mapped] = {}
         self._alive: dict[Any, tuple[weakref.ref[np.ndarray[Any, Any]], int, int, int]] = {}
         self._doomed: set[int] = set()
         self.freed: deque[Any] = deque()
@@ -58,19 +65,18 @@ class Views:
             if not is_sealed(fd) or os.fstat(fd).st_size != size or size <= 0:
                 raise ProtocolError(f"segment {segment} is not a sealed memory file of {size} bytes")
             memory = map_private(fd, size, _Memory)
+        except OSError as error:
+            raise ProtocolError(f"segment {segment} of {size} bytes cannot be mapped: {error}") from None
+        else:
             memory.anchor = self.anchor
-            self._mapped[segment] = (memory, size)
+            whole = np.frombuffer(memory, np.uint8)
+            self._mapped[segment] = _Mapped(memory, size, whole, whole.__array_interface__["data"][0])
         finally:
             os.close(fd)
 
     def copy(self, segment: int, offset: int, nbytes: int) -> np.ndarray[Any, Any]:
         """A private copy of a batch's bytes, independent of the arena."""
-        memory = self._memory(segment, offset, nbytes)
-        if nbytes < SMALL:
-            return np.frombuffer(bytearray(memory[offset : offset + nbytes]), np.uint8)
-        copy = np.empty(nbytes, np.uint8)
-        copy[:] = np.frombuffer(memory, np.uint8, nbytes, offset)
-        return np.frombuffer(copy.data, np.uint8)
+        return self._find(segment, offset, nbytes).whole[offset : offset + nbytes].copy()
 
     def view(self, tag: Any, segment: int, offset: int, nbytes: int) -> np.ndarray[Any, Any]:
         """The batch's bytes where they lie; `tag` comes back in `freed` when no array over them is left.
@@ -78,17 +84,18 @@ class Views:
         The root is a fresh array over the mapping, and the leaves' bases end at it: NumPy collapses chains of arrays
         only up to one whose own base is no array.
         """
-        memory = self._memory(segment, offset, nbytes)
-        root = np.frombuffer(memory, np.uint8, nbytes, offset)
+        if tag in self._alive:
+            raise ProtocolError(f"a view {tag!r} is alive already")
+        root = np.frombuffer(self._find(segment, offset, nbytes).memory, np.uint8, nbytes, offset)
         freed = self.freed
         self._alive[tag] = (weakref.ref(root, lambda _: freed.append(tag)), segment, offset, nbytes)
         return root
 
-    def _memory(self, segment: int, offset: int, nbytes: int) -> mmap.mmap:
-        memory, size = self._mapped[segment]
-        if offset < 0 or nbytes <= 0 or offset + nbytes > size:
-            raise ProtocolError(f"a ticket names bytes {offset} to {offset + nbytes} of a segment of {size}")
-        return memory
+    def _find(self, segment: int, offset: int, nbytes: int) -> _Mapped:
+        mapped = self._mapped[segment]
+        if offset < 0 or nbytes <= 0 or offset + nbytes > mapped.size:
+            raise ProtocolError(f"a ticket names bytes {offset} to {offset + nbytes} of a segment of {mapped.size}")
+        return mapped
 
     def collect(self) -> list[Any]:
         """The tags of the views that are gone, their written pages dropped: their slots may be reused."""
@@ -96,20 +103,20 @@ class Views:
         while self.freed:
             tag = self.freed.popleft()
             _, segment, offset, nbytes = self._alive.pop(tag)
-            self._drop_written(self._mapped[segment][0], offset, nbytes)
+            self._drop_written(self._mapped[segment], offset, nbytes)
             tags.append(tag)
             if segment in self._doomed:
                 self._unmap(segment)
         return tags
 
-    def _drop_written(self, memory: mmap.mmap, offset: int, nbytes: int) -> None:
-        start = offset // PAGE * PAGE
-        length = -(-(offset + nbytes - start) // PAGE) * PAGE
+    def _drop_written(self, mapped: _Mapped, offset: int, nbytes: int) -> None:
+        memory = mapped.memory
+        start, length = _pages(offset, nbytes)
         if self._pagemap is None:
             memory.madvise(mmap.MADV_DONTNEED, start, length)
             return
-        address = np.frombuffer(memory, np.uint8, 1).__array_interface__["data"][0] + start
-        entries = np.frombuffer(os.pread(self._pagemap, length // PAGE * 8, address // PAGE * 8), np.uint64)
+        place = (mapped.address + start) // PAGE * 8
+        entries = np.frombuffer(os.pread(self._pagemap, length // PAGE * 8, place), np.uint64)
         written = ((entries & (_PRESENT | _SWAPPED)) != 0) & ((entries & _FILE) == 0)
         if written.any():
             edges = np.flatnonzero(np.diff(written, prepend=False, append=False))
@@ -125,22 +132,39 @@ class Views:
     def _unmap(self, segment: int) -> None:
         if not any(row[1] == segment for row in self._alive.values()):
             self._doomed.discard(segment)
-            memory, _ = self._mapped.pop(segment)
-            with contextlib.suppress(BufferError):  # a root may die a moment later than its callback runs
-                memory.close()
+            del self._mapped[segment]  # and the mapping goes with its last array
+
+    def keep(self) -> None:
+        """Make the pages of every living view this process's own, before a fork.
+
+        A forked child has the trainer's arrays too, and the daemon knows nothing of it: once this process has given a
+        slot back, the child would see the next batch in it. Written pages are shared between parent and child alone.
+        """
+        for root, segment, offset, nbytes in self._alive.values():
+            memory = self._mapped[segment].memory
+            start, length = _pages(offset, nbytes)
+            try:
+                memory.madvise(_MADV_POPULATE_WRITE, start, length)
+            except OSError:  # an older kernel
+                array = root()
+                if array is not None:
+                    array[::PAGE] |= 0
+                    array[-1:] |= 0
 
     def close(self) -> None:
         """Forget all segments; memory under arrays that the trainer still holds stays until they are gone."""
-        self.abandon()
+        self._alive.clear()
+        self._mapped.clear()
+        self.anchor = None
         if self._pagemap is not None:
             os.close(self._pagemap)
             self._pagemap = None
 
-    def abandon(self) -> None:
-        """Let go of the mappings without touching them: those under arrays stay until the arrays are gone."""
-        self._alive.clear()
-        self._mapped.clear()
-        self.anchor = None
+
+def _pages(offset: int, nbytes: int) -> tuple[int, int]:
+    """The first byte and the length of the pages in which a batch lies."""
+    start = offset // PAGE * PAGE
+    return start, -(-(offset + nbytes - start) // PAGE) * PAGE
 
 
 def _open_pagemap() -> int | None:

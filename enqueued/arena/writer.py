@@ -43,9 +43,8 @@ class Arena:
         cell_bytes = cell_size(nbytes)
         free = self._free.get(cell_bytes)
         if not free:
-            if segment_size(cell_bytes) > self.allowance and not self._close_idle():
-                return None
             if segment_size(cell_bytes) > self.allowance:
+                self._close_idle()  # the daemon grants anew what has come back to it
                 return None
             free = self._grow(cell_bytes)
         number, offset = free.pop()
@@ -76,10 +75,10 @@ class Arena:
         self._withdraw(number)
         return True
 
-    def _close_idle(self) -> bool:
+    def _close_idle(self) -> None:
         """Close every segment that holds no batch: a batch of another size needs the memory."""
-        closed = [self.close(number) for number in list(self._segments)]
-        return any(closed)
+        for number in list(self._segments):
+            self.close(number)
 
     def _grow(self, cell_bytes: int) -> list[tuple[int, int]]:
         size = segment_size(cell_bytes)

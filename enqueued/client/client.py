@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,11 +16,20 @@ import numpy as np
 
 from enqueued import __version__
 from enqueued.batch import Batch
+from enqueued.client.failure import source_error
+from enqueued.client.iteration import ENDED, Epoch, Steps
 from enqueued.client.link import Gone, Link
 from enqueued.client.search import find, where_to_look
 from enqueued.codec.decode import decode
 from enqueued.codec.spec import describe, spec
-from enqueued.errors import BatchTimeout, ClientError, ClosedClient, ConfigError, ForkedClient, SourceError
+from enqueued.errors import (
+    BatchTimeout,
+    ClientError,
+    ClosedClient,
+    ConfigError,
+    ConnectTimeout,
+    ForkedClient,
+)
 from enqueued.wire import messages
 from enqueued.wire.messages import END, ERROR, OVER, PADDED, REDELIVERED, Hello
 
@@ -27,13 +37,14 @@ log = logging.getLogger("enqueued.client")
 
 _TELL_S = 30.0
 _SLICE_S = 1.0
+_MOST_LOSSES = 20
 
 
 class Client:
     """An iterable of batches that a daemon makes.
 
-    ``for x, y in Client():`` is one epoch; `epochs` gives several, `batches` `Batch` objects without end. The arrays are
-    NumPy, writable and private to this process. Not for several threads at once, and not for a forked child: there,
+    ``for x, y in Client():`` is one epoch; `epochs` gives several, `batches` `Batch` objects without end. The arrays
+    are NumPy, writable and private to this process. Not for several threads at once, and not for a forked child: there,
     make a client of its own.
 
     Args:
@@ -75,7 +86,7 @@ class Client:
         self._pid = os.getpid()
         self._link: Link | None = None
         self._lease: int | None = None
-        self._generation = 0
+        self._epoch = self._index = self._losses = 0
         self._over = False
         self.step = 0
         """How many batches this client has yielded."""
@@ -88,13 +99,16 @@ class Client:
     def _connect(self, start: str | tuple[int, int], *, repeated: bool = False) -> None:
         hello = replace(self._hello, start=start, repeated=repeated)
         self._link = link = find(self._places, hello, self._connect_timeout)
-        weakref.finalize(self, link.close)
+        self._finalizer = weakref.finalize(self, link.close)
         welcome = link.welcome
-        self._generation = 0
+        self._generation = self._flags = 0
         self._lease = None
         self._over = False
         self._epoch, self._index = welcome["epoch"], welcome["index"]
         self._length: int | None = welcome["length"]
+        self._rewinds: bool = self._private and welcome["indexed"]
+        self._credit = max(1, min(self._prefetch + 1, welcome["credit_limit"]))
+        self._together = max(1, self._credit // 2)
         if self._private:
             link.send(messages.CREDIT, self._credit)
         self._credited = self._private
@@ -102,10 +116,6 @@ class Client:
     @property
     def _private(self) -> bool:
         return self._hello.group is None
-
-    @property
-    def _credit(self) -> int:
-        return self._prefetch + 1
 
     def _open(self) -> Link:
         if self._pid != os.getpid():
@@ -117,7 +127,12 @@ class Client:
     def _reconnect(self, why: Gone) -> None:
         """Find the daemon again, or its successor, and go on where this trainer was."""
         assert self._link is not None
+        self._losses += 1
+        if self._losses > _MOST_LOSSES:
+            self._losses = 0
+            raise ConnectTimeout(f"the daemon was lost {_MOST_LOSSES} times without a batch in between, at last: {why}")
         log.warning("%s: %s; looking for it for %.0f s", self._link.place.endpoint, why, self._connect_timeout)
+        self._finalizer.detach()
         self._link.close()
         at = (self._epoch, self._index if self._private else 0)
         self._connect(at, repeated=not self._private)
@@ -125,68 +140,82 @@ class Client:
 
     # -- taking -------------------------------------------------------------------------------------------------
 
-    def _take(self) -> Batch | None:
-        """The next batch; None at the end of an epoch. Raises `StopIteration` when the stream is over."""
+    def _take(self) -> Any:
+        """The next batch's data; `ENDED` at the end of an epoch. Raises `StopIteration` when the stream is over."""
         while True:
+            link = self._link or self._open()
             try:
-                return self._take_here(self._open())
+                item = self._next_item(link)
+                return ENDED if item[0] == END else self._unwrap(link, item)
             except Gone as gone:
                 self._reconnect(gone)
 
-    def _take_here(self, link: Link) -> Batch | None:
+    def _take_batch(self) -> Any:
+        """The same as a `Batch`."""
+        data = self._take()
+        if data is ENDED:
+            return ENDED
+        return Batch(
+            data,
+            self._epoch,
+            self._index - 1,
+            redelivered=bool(self._flags & REDELIVERED),
+            padded=bool(self._flags & PADDED),
+            acknowledge=partial(self._acknowledge_one, self._link, self._lease),
+        )
+
+    def _next_item(self, link: Link) -> list[Any]:
+        """The next batch or error, or the end of an epoch; what was yielded before it is acknowledged."""
         self._acknowledge()
         if not self._credited:
             self._credited = True
             link.send(messages.CREDIT, self._credit)
-        if link.items:
-            link.flush(max(1, self._credit // 2))
-        else:
-            link.flush()
+        items = link.items
+        link.flush(self._together if items else 1)
         while True:
-            if not link.items and not link.fill(0):
+            if not items and not link.fill(0):
                 if self._over:
                     raise StopIteration
                 self._wait(link)
-            item = link.items.popleft()
+            item: list[Any] = items.popleft()
             kind = item[0]
             if item[1 if kind in (END, OVER) else 2] != self._generation:
                 link.drop(item)
-            elif kind == END:
-                self._length = item[3]
-                self._epoch, self._index = item[2] + 1, 0
-                return None
             elif kind == OVER:
                 self._over = True
                 raise StopIteration
+            elif kind == END:
+                self._length = item[3]
+                self._epoch, self._index = item[2] + 1, 0
+                if items and items[0][0] == OVER:
+                    self._over = True
+                return item
+            elif self._rewinds and (item[4] != self._index or item[3] != self._epoch):
+                # a signal's handler that raises can make a batch get lost between socket and trainer
+                raise Gone(f"{self._epoch}:{self._index} is missing before {item[3]}:{item[4]}")
             else:
-                return self._unwrap(link, item)
+                return item
 
-    def _unwrap(self, link: Link, item: list[Any]) -> Batch:
-        kind, lease, _, epoch, index, flags = item[:6]
+    def _unwrap(self, link: Link, item: list[Any]) -> Any:
+        kind, lease, _, epoch, index, self._flags = item[:6]
+        root = None if kind == ERROR else link.root(item, copy=link.views.alive >= self._credit - 1)
         self._lease = lease
         self._epoch, self._index = epoch, index + 1
+        self._losses = 0
         self.step += 1
-        if kind == ERROR:
+        if root is None:
             self._acknowledge()
-            raise self._source_error(item[6], epoch, index)
-        crowded = link.views.alive >= self._prefetch
-        data = decode(link.root(item, copy=crowded))
-        return Batch(
-            data,
-            epoch,
-            index,
-            redelivered=bool(flags & REDELIVERED),
-            padded=bool(flags & PADDED),
-            acknowledge=lambda: self._acknowledge_one(link, lease),
-        )
+            raise source_error(item[6], link.welcome["check"], epoch, index)
+        return decode(root)
 
     def _acknowledge(self) -> None:
-        lease, self._lease = self._lease, None
+        lease = self._lease
         if lease is not None and self._link is not None:
+            self._lease = None
             self._link.done(lease)
 
-    def _acknowledge_one(self, link: Link, lease: int) -> None:
-        if link is self._link and lease == self._lease:
+    def _acknowledge_one(self, link: Link | None, lease: int | None) -> None:
+        if link is not None and link is self._link and lease == self._lease:
             self._acknowledge()
             try:
                 link.flush()
@@ -199,53 +228,40 @@ class Client:
         while not link.fill(_SLICE_S if self._batch_timeout is None else min(_SLICE_S, self._batch_timeout)):
             waited = time.monotonic() - began
             if self._batch_timeout is not None and waited >= self._batch_timeout:
-                reason = self._ask(link, "waiting") or "the daemon does not say why"
+                reason = link.ask("waiting") or "the daemon does not say why"
                 at = f"{self._epoch}:{self._index}"
                 raise BatchTimeout(f"no batch within {self._batch_timeout:g} s, waiting for {at}: {reason}")
             if time.monotonic() - told >= _TELL_S:
                 told = time.monotonic()
-                reason = self._ask(link, "waiting") or "the daemon does not say why"
+                reason = link.ask("waiting") or "the daemon does not say why"
                 log.warning("waiting %.0f s for %d:%d: %s", waited, self._epoch, self._index, reason)
-
-    def _ask(self, link: Link, what: str, within_s: float = 1.0) -> Any:
-        link.answers.pop(what, None)
-        link.send(messages.ASK, what)
-        deadline = time.monotonic() + within_s
-        while what not in link.answers and time.monotonic() < deadline:
-            link.wait(deadline - time.monotonic())
-        return link.answers.get(what)
-
-    def _source_error(self, error: dict[str, Any], epoch: int, index: int) -> SourceError:
-        assert self._link is not None
-        welcome = self._link.welcome
-        told, user = str(error.get("message", "")), str(error.get("traceback", ""))
-        command = f"{welcome['check']} --position {epoch}:{index} --pdb"
-        text = "\n".join(part for part in (told, user.rstrip(), f"Reproduce it with: {command}") if part)
-        return SourceError(text, epoch=epoch, index=index, worker=str(error.get("worker", "")), traceback=user)
 
     # -- iterating ----------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
         """One epoch of batches' data.
 
-        A new iteration acknowledges what was yielded and begins the next epoch, also after `break`; in a group it goes
-        on with what is left of the group's epoch.
+        A new iteration acknowledges what was yielded and begins the next epoch, also after `break`. In a group it goes
+        on with what is left of the group's epoch, and so it does where the source is streamed, which only goes forward.
         """
-        self._begin_epoch()
-        return _Epoch(self, data=True)
+        return Epoch(self._take, resumed=self._begin_epoch())
 
-    def _begin_epoch(self) -> None:
+    def _begin_epoch(self) -> bool:
+        """Go to the beginning of an epoch; whether it goes on in one that may be at its end already."""
         link = self._open()
         self._acknowledge()
         if not self._private:
-            return
+            return False
         if self._fixed_epoch is not None:
             if (self._epoch, self._index) != (self._fixed_epoch, 0):
                 self._seek(link, self._fixed_epoch)
+        elif not self._rewinds:
+            return self._index > 0
         elif self._index and self._index != self._length:
             self._seek(link, self._epoch + 1)
         elif self._index:
             self._take_end()
+        return False
 
     def _seek(self, link: Link, epoch: int) -> None:
         self._generation += 1
@@ -261,17 +277,23 @@ class Client:
         """An epoch was taken to its last batch, and its end never asked for: Keras takes exactly `len` batches."""
         before = self._epoch
         try:
-            batch = self._take()
+            link = self._open()
+            item = self._next_item(link)
         except StopIteration:
             return
-        if batch is not None:  # the epoch turned out to be longer than the last one
-            self._seek(self._open(), before + 1)
+        except Gone as gone:
+            self._epoch, self._index = before + 1, 0
+            self._reconnect(gone)
+            return
+        if item[0] != END:  # the epoch is longer than the last one was
+            link.drop(item)
+            self._seek(link, before + 1)
 
     def __len__(self) -> int:
         """Batches in a whole epoch for this client. Raises TypeError where there is no such number."""
         if not self._private:
             raise TypeError("a client of a group has no length: the members share the epoch's batches as they come")
-        if self._length is None:
+        if not self._rewinds or self._length is None:
             raise TypeError("this stream has no length: its source is streamed")
         return self._length
 
@@ -285,17 +307,11 @@ class Client:
 
     def batches(self) -> Iterator[Batch]:
         """`Batch` objects, epoch after epoch, without end (unless the stream has one)."""
-        while not self._over:
-            yield from _Epoch(self, data=False)
+        return Steps(self._take_batch)
 
     def steps(self, n: int) -> Iterator[Any]:
         """The data of the next `n` batches, across the ends of epochs."""
-        source = self.batches()
-        for _ in range(n):
-            batch = next(source, None)
-            if batch is None:
-                return
-            yield batch.data
+        return Steps(self._take, n)
 
     # -- about the stream ---------------------------------------------------------------------------------------
 
@@ -314,19 +330,23 @@ class Client:
         while True:
             link = self._open()
             try:
-                header = self._ask(link, "spec")
+                header = link.ask("spec")
             except Gone as gone:
                 self._reconnect(gone)
                 continue
-            if header is not None:
+            if isinstance(header, bytes):
                 return spec(describe(np.frombuffer(header, np.uint8)))
             if time.monotonic() > deadline:
-                raise BatchTimeout(f"the daemon has made no batch yet: {self._ask(link, 'waiting')}")
+                raise BatchTimeout(f"the daemon has made no batch yet: {link.ask('waiting')}")
             link.wait(0.05)
 
     def stats(self) -> dict[str, Any]:
         """The daemon's own snapshot, as `enqueued stats --json` prints it."""
-        answer = self._ask(self._open(), "stats", within_s=5.0)
+        try:
+            answer = self._open().ask("stats", within_s=5.0)
+        except Gone as gone:
+            self._reconnect(gone)
+            answer = self._open().ask("stats", within_s=5.0)
         if not isinstance(answer, dict):
             raise ClientError("the daemon does not answer")
         return answer
@@ -340,6 +360,7 @@ class Client:
             if self._lease is not None:
                 link.done(self._lease)
                 self._lease = None
+            self._finalizer.detach()
             link.close(bye=True)
 
     def __enter__(self) -> Self:
@@ -358,38 +379,20 @@ class Client:
         )
 
 
-class _Epoch:
-    """An iterator over what is left of the current epoch; it can go on after a `SourceError`."""
-
-    def __init__(self, client: Client, *, data: bool) -> None:
-        self._client = client
-        self._data = data
-        self._ended = False
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Any:
-        if self._ended:
-            raise StopIteration
-        try:
-            batch = self._client._take()
-        except StopIteration:
-            batch = None
-        if batch is None:
-            self._ended = True
-            raise StopIteration
-        return batch.data if self._data else batch
-
-
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    for client in list(_clients):
+        if client._link is not None:
+            client._link.views.keep()
 
 
 def _after_fork() -> None:
     for client in list(_clients):
         link, client._link = client._link, None
         if link is not None:
-            link.abandon()
+            link.close()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

@@ -42,7 +42,9 @@ class HandOff:
             sock.close()
             raise
         self.anchor = Anchor(sock)
-        hello, _ = self._receive()
+        hello, fds = self._receive()
+        for fd in fds:
+            os.close(fd)
         self.token, self.pid = hello.get("token"), hello.get("pid")
         if hello.get("protocol") != PROTOCOL or not isinstance(self.token, bytes):
             raise ProtocolError(
@@ -73,5 +75,7 @@ class HandOff:
         try:
             message = msgpack.unpackb(data)
         except Exception as error:
+            for fd in fds:
+                os.close(fd)
             raise ProtocolError(f"the hand-off socket says {data!r:.100}: {error}") from None
         return (message if isinstance(message, dict) else {}), list(fds)

@@ -20,7 +20,18 @@ from enqueued.arena.views import Views
 from enqueued.client.handoff import HandOff
 from enqueued.errors import ProtocolError, Refused
 from enqueued.wire import messages
-from enqueued.wire.messages import BATCHES, FRAME, FROM_DAEMON, TICKET, Hello, check_item, pack, to_runs, unpack
+from enqueued.wire.messages import (
+    BATCHES,
+    FRAME,
+    FROM_DAEMON,
+    TICKET,
+    Hello,
+    check_item,
+    check_welcome,
+    pack,
+    to_runs,
+    unpack,
+)
 from enqueued.wire.places import HAND_OFF, Place, trusted
 
 _ANSWER_S = 5.0
@@ -35,14 +46,16 @@ class Gone(Exception):
 class Link:
     """A session: it takes items in and hands acknowledgements and freed slots out.
 
-    Raises `Gone` when there is no daemon at the place, `Refused` when it says no. `credit` is the most leases that this
-    client will hold; `on_loading` is called while the daemon loads the source.
+    Raises `Gone` when there is no daemon at the place, `Refused` when it says no. `on_loading` is called while the
+    daemon loads the source.
     """
 
     def __init__(
         self, place: Place, hello: Hello, *, answer_s: float = _ANSWER_S, on_loading: Callable[[str], None]
     ) -> None:
         self.place = place
+        self.closed = False
+        self._pid = os.getpid()
         self.items: deque[list[Any]] = deque()
         """What came and was not taken: items of BATCHES; those of frames carry the frame as a last element."""
         self.answers: dict[str, Any] = {}
@@ -77,8 +90,8 @@ class Link:
             self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
             self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 2000)
             self._socket.setsockopt(zmq.IPV6, int("[" in self.place.endpoint))
-        elif not os.path.exists(self.place.path):
-            raise Gone("there is no socket")
+        else:
+            _look_at(self.place.path)
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
         try:
@@ -114,8 +127,7 @@ class Link:
                 continue
             verb, fields = received
             if verb == messages.WELCOME:
-                welcome: dict[str, Any] = fields[0]
-                return welcome
+                return check_welcome(fields[0])
             if verb == messages.REFUSED:
                 raise Refused(fields[0])
             if verb == messages.GONE:
@@ -139,6 +151,15 @@ class Link:
         self._wait(max(0.0, timeout_s))
         self._take_in()
 
+    def ask(self, what: str, within_s: float = 1.0) -> Any:
+        """The daemon's answer to a question; None when there is none in time."""
+        self.answers.pop(what, None)
+        self.send(messages.ASK, what)
+        deadline = time.monotonic() + within_s
+        while what not in self.answers and (left := deadline - time.monotonic()) > 0:
+            self.wait(left)
+        return self.answers.get(what)
+
     def _take_in(self) -> None:
         while (received := self._receive()) is not None:
             verb, fields = received
@@ -151,13 +172,19 @@ class Link:
                         item.append(self._frames.popleft())
                     self.items.append(item)
                 for segment in fields[1]:
-                    self.views.forget(segment)
+                    if type(segment) is int:
+                        self.views.forget(segment)
             elif verb == messages.ANSWER:
-                self.answers[fields[0]] = fields[1]
+                if fields[0] in messages.QUESTIONS:
+                    self.answers[fields[0]] = fields[1]
+            elif verb == messages.REFUSED:
+                raise Refused(fields[0])
             elif verb == messages.GONE:
                 raise Gone(fields[0])
 
     def _receive(self) -> tuple[str, list[Any]] | None:
+        if self.closed:
+            raise Gone("the session is over")
         try:
             first = self._socket.recv(zmq.NOBLOCK, copy=False)
             self._frames = deque()
@@ -181,28 +208,34 @@ class Link:
     def root(self, item: list[Any], *, copy: bool) -> np.ndarray[Any, Any]:
         """The bytes of the batch of a ticket or a frame, private and writable; a copy, or where they lie."""
         if item[0] == FRAME:
-            return np.frombuffer(item[-1].buffer, np.uint8)
-        _, lease, _, _, _, _, segment, offset, nbytes = item[:9]
+            frame = item[-1].buffer  # a short one lies in ZeroMQ's own buffer, at any address
+            return np.frombuffer(frame if len(frame) >= SMALL else bytearray(frame), np.uint8)
+        segment, offset, nbytes = item[6], item[7], item[8]
         if segment not in self.views:
-            if self._handoff is None:
-                raise ProtocolError("the daemon sends a ticket over a connection without hand-off")
-            self.views.add(segment, *self._handoff.segment(segment))
+            self._map(segment)
         if copy or nbytes < SMALL:
             root = self.views.copy(segment, offset, nbytes)
-            self._released.append(lease)
+            self._released.append(item[1])
             return root
-        return self.views.view(lease, segment, offset, nbytes)
+        return self.views.view(item[1], segment, offset, nbytes)
+
+    def _map(self, segment: int) -> None:
+        if self._handoff is None:
+            raise ProtocolError("the daemon sends a ticket over a connection without hand-off")
+        try:
+            fd, size = self._handoff.segment(segment)
+        except OSError as error:
+            raise Gone(f"the hand-off failed: {error}") from None
+        self.views.add(segment, fd, size)
 
     def done(self, lease: int) -> None:
         """A lease is acknowledged; it is told with the next `flush`."""
         self._done.append(lease)
 
     def drop(self, item: list[Any]) -> None:
-        """An item is not wanted: give it back unread."""
-        if item[0] in (TICKET, FRAME, messages.ERROR):
-            self._done.append(item[1])
-            if item[0] == TICKET:
-                self._released.append(item[1])
+        """An item of before a SEEK, or after the end, is not wanted: give its memory back unread."""
+        if item[0] == TICKET:
+            self._released.append(item[1])
 
     def flush(self, least: int = 1) -> None:
         """Tell what was acknowledged and freed, if it is at least so much."""
@@ -217,22 +250,35 @@ class Link:
 
     def send(self, verb: str, *fields: Any) -> None:
         """Send a message."""
+        if self.closed:
+            raise Gone("the session is over")
         try:
             self._socket.send(pack(verb, *fields), zmq.NOBLOCK)
         except zmq.Again:
             raise Gone("the daemon does not read") from None
 
     def close(self, *, bye: bool = False) -> None:
-        """End the session. Arrays that the trainer holds stay as they are, and the daemon leaves their slots alone."""
+        """End the session. Arrays that the trainer holds stay as they are, and the daemon leaves their slots alone.
+
+        In a forked child nothing is said to the daemon, and no socket is touched: the session is the parent's.
+        """
+        if self.closed:
+            return
+        ours = os.getpid() == self._pid
         with contextlib.suppress(Gone, zmq.ZMQError):
-            if bye:
+            if bye and ours:
+                for item in self.items:
+                    self.drop(item)
                 self.flush()
                 self.send(messages.BYE)
                 self._await_goodbye()
+        self.closed = True
         self.items.clear()
         self._frames.clear()
         self.views.close()
         self._handoff = None
+        if not ours:
+            return
         with contextlib.suppress(zmq.ZMQError):
             self._socket.disable_monitor()
             self._monitor.close(0)
@@ -245,8 +291,11 @@ class Link:
         while (left := deadline - time.monotonic()) > 0:
             self.wait(left)
 
-    def abandon(self) -> None:
-        """In a forked child: let go without a word to the daemon, whose session is the parent's."""
-        self.items.clear()
-        self._handoff = None
-        self.views.abandon()
+
+def _look_at(path: str) -> None:
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        raise Gone("there is no socket") from None
+    except OSError as error:
+        raise Gone(f"the socket cannot be reached: {error.strerror}") from None

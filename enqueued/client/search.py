@@ -30,7 +30,7 @@ def where_to_look(where: str | None) -> tuple[list[Place], str | None]:
 
 
 def find(candidates: Sequence[Place], hello: Hello, timeout_s: float) -> Link:
-    """A session with the first daemon that answers. Raises `ConnectTimeout` that lists what was tried, and `Refused`."""
+    """A session with the first daemon that answers. Raises `ConnectTimeout` that lists what was tried, or `Refused`."""
     deadline = time.monotonic() + timeout_s
     pause, told = _FIRST_PAUSE_S, time.monotonic()
     while True:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from struct import Struct
+from struct import error as StructError
 from typing import Any
 
 import msgpack
@@ -26,6 +28,8 @@ REDELIVERED, PADDED = 1, 2
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MOST_RUNS = 4096
 _BOUND = 1 << 63
+_NUMBERS = {kind: (count, Struct(f"{count}q")) for kind, count in ((0, 9), (1, 6), (2, 6), (3, 4), (4, 2))}
+"""For each kind of item how many numbers it begins with; packing them checks at once that they are integers."""
 _FIELDS = {
     CREDIT: (int,),
     TAKE: (list, list),
@@ -40,6 +44,8 @@ _FIELDS = {
     GONE: (str,),
     HELLO: (dict,),
 }
+QUESTIONS = frozenset({"stats", "spec", "waiting"})
+"""What may be asked."""
 FROM_CLIENT = frozenset({HELLO, CREDIT, TAKE, SEEK, ASK, BYE})
 FROM_DAEMON = frozenset({WELCOME, LOADING, REFUSED, BATCHES, ANSWER, GONE})
 
@@ -142,13 +148,28 @@ def to_runs(numbers: Iterable[int]) -> list[list[int]]:
 
 def check_item(item: Any) -> list[Any]:
     """One item of BATCHES from a daemon that is not trusted. Raises `ProtocolError`."""
-    shapes = {TICKET: 9, FRAME: 6, ERROR: 7, END: 4, OVER: 2}
-    if not isinstance(item, list) or not item or type(item[0]) is not int or len(item) < shapes.get(item[0], 1 << 30):
-        raise ProtocolError(f"not an item: {item!r:.100}")
-    numbers = item[1:6] if item[0] == ERROR else item[1:]
-    if not all(map(_is_count, numbers)) or (item[0] == ERROR and not isinstance(item[6], dict)):
-        raise ProtocolError(f"not an item: {item!r:.100}")
-    return item
+    try:
+        kind = item[0] if type(item) is list else -1
+        count, numbers = _NUMBERS[kind]
+        first = item if len(item) == count else item[:count]
+        numbers.pack(*first)
+        if min(first) >= 0 and (kind != ERROR or isinstance(item[count], dict)):
+            return item  # type: ignore[no-any-return]  # it is a list
+    except (LookupError, TypeError, StructError):
+        pass
+    raise ProtocolError(f"not an item: {item!r:.100}")
+
+
+def check_welcome(plain: dict[str, Any]) -> dict[str, Any]:
+    """The contents of a WELCOME from a daemon that is not trusted. Raises `ProtocolError`."""
+    welcome = {"credit_limit": 1, "indexed": True, "length": None, "check": "", **plain}
+    for key in ("stream", "kind", "source", "check", "indexed"):
+        if not isinstance(welcome.get(key), bool if key == "indexed" else str):
+            raise ProtocolError(f"the daemon's welcome has the {key} {welcome.get(key)!r:.100}")
+    for key in ("epoch", "index", "credit_limit", "length"):
+        if not _is_count(welcome.get(key)) and (key != "length" or welcome["length"] is not None):
+            raise ProtocolError(f"the daemon's welcome has the {key} {welcome.get(key)!r:.100}")
+    return welcome
 
 
 def _is_count(value: Any) -> bool:

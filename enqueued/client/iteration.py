@@ -1,0 +1,64 @@
+"""The iterators that a client gives out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Self
+
+
+class Ended:
+    """Stands in the place of a batch for the end of an epoch."""
+
+
+ENDED: Final = Ended()
+
+Take = Callable[[], Any]
+"""Gives the next batch, or `ENDED`; raises `StopIteration` when the stream is over."""
+
+
+class Epoch:
+    """What is left of the current epoch; it can go on after a `SourceError`.
+
+    With `resumed` an end that comes at once is that of an epoch that was taken whole before, and does not count.
+    """
+
+    def __init__(self, take: Take, *, resumed: bool = False) -> None:
+        self._take: Take | None = take
+        self._resumed = resumed
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        take = self._take
+        if take is None:
+            raise StopIteration
+        batch = take()
+        if batch is ENDED and self._resumed:
+            batch = take()
+        self._resumed = False
+        if batch is ENDED:
+            self._take = None
+            raise StopIteration
+        return batch
+
+
+class Steps:
+    """Batches across the ends of epochs, `most` of them or without end; it can go on after a `SourceError`."""
+
+    def __init__(self, take: Take, most: int | None = None) -> None:
+        self._take = take
+        self._left = most
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        if self._left is not None:
+            if self._left <= 0:
+                raise StopIteration
+            self._left -= 1
+        while True:
+            batch = self._take()
+            if batch is not ENDED:
+                return batch
