@@ -1,7 +1,8 @@
 """One stream: who gets which batch, what is made next, and which slot is free.
 
 Events come in as method calls (`join`, `allow`, `done`, `release`, `made`, `failed`, `lost`, `tick`), decisions are
-taken out (`orders`, `decisions`, `freed`). No socket, thread, clock or file is known here, so every history can be replayed.
+taken out (`orders`, `decisions`, `freed`). No socket, thread, clock or file is known here, so every history can be
+replayed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from enqueued.errors import Refused
 from enqueued.stream.decisions import Decision, Deliver, EndEpoch, Over
 from enqueued.stream.group import Group, Lease, Member
 from enqueued.stream.plan import FAR, Plan
-from enqueued.stream.window import FAILED, ORDERED, READY, WAITING, Entry
+from enqueued.stream.window import FAILED, GONE, ORDERED, READY, WAITING, Entry
 
 DEATHS = 3
 """A position that has killed this many workers is given up."""
@@ -124,12 +125,12 @@ class Stream(Plan):
             raise Refused(f"group {group.name!r} is shared: it cannot be moved by one member")
         position = self._start(position)
         group.generation = generation
+        group.cursor = position
+        member.over = False
+        self.rehold()  # before the leases go, because it may want their batches again
         for lease in list(member.leases.values()):
             lease.done = True
             self._retire(member, lease)
-        group.cursor = group.planned = position
-        member.over = False
-        self.rehold()
         self._dirty[group] = None
 
     # -- leases -------------------------------------------------------------------------------------------------
@@ -262,7 +263,7 @@ class Stream(Plan):
 
     def _pump(self, group: Group) -> None:
         while group.members:
-            again = self._next_again(group)
+            again = self._next_again(group) if group.redeliver else None
             position = group.cursor if again is None else again
             if again is None and self._at_end(group):
                 if group.cursor == position:
@@ -274,19 +275,17 @@ class Stream(Plan):
             member = group.hungry_member()
             if member is None:
                 return
-            follower = (position[0], position[1] + 1)
             if entry is None:
-                follower = self.next_kept(position) if again is None else follower
-                entry = self._miss(position, follower)
+                entry = self._miss(position, (position[0], position[1] + 1) if again else self.next_kept(position))
             if again is None:
-                group.cursor = follower
+                group.cursor = entry.follower
             else:
                 group.redeliver.remove(again)
                 heapq.heapify(group.redeliver)
             self._deliver(group, member, entry, again is not None)
 
     def _next_again(self, group: Group) -> Position | None:
-        """A position to deliver again that is ready now, or gone; one that must be made first does not hold up others."""
+        """A position to deliver again that is ready now, or gone; one that must be made first holds up nothing."""
         for position in group.redeliver:
             entry = self.window.entries.get(position)
             if self.gone(position) if entry is None else entry.state >= READY:
@@ -294,9 +293,9 @@ class Stream(Plan):
         return None
 
     def _miss(self, first: Position, stop: Position) -> Entry:
-        """What a group of a streamed source gets for positions that went by while it had stopped."""
+        """What a group of a streamed source gets for the positions that went by while it had stopped."""
         entry = self.window.add(first)
-        entry.state = FAILED
+        entry.state, entry.follower = GONE, stop
         entry.error = {
             "message": f"positions {first[0]}:{first[1]} up to {stop[0]}:{stop[1]} went by while this group took "
             "nothing for the lag time; a streamed source cannot make them again (see --lag-timeout)"

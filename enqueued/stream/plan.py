@@ -4,7 +4,8 @@ Groups that stand within `max_queue_size` of each other form a cohort and share 
 made once for all of them; the leader waits at the edge. Cohorts that are further apart divide the queue between them.
 
 What queues is bounded by `max_queue_size`, plus one for each group that the window waits for (the rearmost of a cohort
-is given its next batch even when the others' batches fill the queue) and what departed members gave back.
+is given its next batch even when the others' batches fill the queue), what departed members gave back, and what
+was still in others' or the workers' hands when a group began or came back behind them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import itertools
 
 from enqueued.batch import Position
 from enqueued.stream.group import Group
-from enqueued.stream.window import ORDERED, READY, WAITING, Entry, Window
+from enqueued.stream.window import GONE, ORDERED, READY, WAITING, Entry, Window
 
 FAR = 1 << 62
 """A distance that is more than any window."""
@@ -58,19 +59,19 @@ class Plan:
             return -self.gap(b, a)
         if b[0] - a[0] > _NEAR_EPOCHS:
             return FAR
-        total = b[1] - a[1]
+        total = b[1]
         for epoch in range(a[0], b[0]):
             length = self.lengths.get(epoch)
             if length is None:
                 return FAR
             total += length
-        return total
+        return total - min(a[1], self.lengths[a[0]])  # a group may begin beyond its epoch's end
 
     def oldest(self) -> Position:
         """The oldest position from which on a streamed source can still give everything."""
         oldest = self.head
         for position in sorted(self.window.entries, reverse=True):
-            if self.gap(position, oldest) != 1:
+            if self.gap(position, oldest) != 1 or self.window.entries[position].state == GONE:
                 break
             oldest = position
         return oldest
@@ -80,7 +81,7 @@ class Plan:
         return not self.indexed and position < self.head and position not in self.window.entries
 
     def next_kept(self, position: Position) -> Position:
-        """Where a group goes on from a position that is gone: at most at the end of its epoch, which it has to be told."""
+        """Where a group goes on from a position that is gone: at the latest at the end of its epoch."""
         kept = min((p for p in self.window.entries if p > position), default=self.head)
         return min(kept, (position[0], self.lengths.get(position[0], FAR)))
 
@@ -104,10 +105,10 @@ class Plan:
 
     def rehold(self) -> None:
         """Work out anew for whom the window is kept, and drop what nobody wants."""
-        self.holders = self.waited_for()
+        left, self.holders = self.holders, self.waited_for()
         if not self.holders:
-            if not self.indexed:
-                self.idle.cursor = self.oldest()
+            if left and not self.indexed:
+                self.idle.cursor = max(self.oldest(), min(g.cursor for g in left))
             self.holders = [self.idle]
         for group in self.holders:
             group.planned = group.cursor

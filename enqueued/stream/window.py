@@ -6,21 +6,23 @@ from typing import Any
 
 from enqueued.batch import Position
 
-WAITING, ORDERED, READY, FAILED = range(4)
-"""An entry's states: to be ordered again, in a worker's hands, made, and given up with an error."""
+WAITING, ORDERED, READY, FAILED, GONE = range(5)
+"""An entry's states: to be ordered again, in a worker's hands, made, given up with an error, passed by the source."""
 
 
 class Entry:
     """One position of the window.
 
     `slot` is whatever the pool calls the place where the batch lies; the core only hands it back. `uses` counts the
-    leases that still need the slot, `wanted` whether a group has yet to take it, `deaths` the workers that died on it.
+    leases that still need the slot, `wanted` whether a group has yet to take it, `deaths` the workers that died on it,
+    `follower` the position after all that the entry stands for.
     """
 
-    __slots__ = ("deaths", "error", "position", "slot", "state", "uses", "wanted")
+    __slots__ = ("deaths", "error", "follower", "position", "slot", "state", "uses", "wanted")
 
     def __init__(self, position: Position) -> None:
         self.position = position
+        self.follower: Position = (position[0], position[1] + 1)
         self.state = ORDERED
         self.slot: Any = None
         self.error: Any = None
