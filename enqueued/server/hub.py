@@ -24,6 +24,7 @@ log = logging.getLogger("enqueued.server")
 
 _MOST_CREDIT = 4096
 _SUSPECT_S = 3.0
+_MOST_FLAG = 2000
 
 
 class Hub:
@@ -167,7 +168,7 @@ class Hub:
             "kind": feed.spec.kind,
             "indexed": feed.facts["indexed"],
             "source": feed.spec.target,
-            "check": shlex.join(["enqueued", "check", *feed.spec.flags()]),
+            "check": shlex.join(["enqueued", "check", *map(_printable, feed.spec.flags())]),
             "length": stream.lengths.get(epoch, stream.lengths.get(0)) if feed.facts["indexed"] else None,
             "epoch": epoch,
             "index": index,
@@ -283,3 +284,8 @@ class Hub:
 def _count(value: object) -> int:
     assert isinstance(value, int)  # `unpack` has checked it
     return value
+
+
+def _printable(flag: str) -> str:
+    """A flag as it fits a message and a screen: an argument may be as long as a file."""
+    return flag if len(flag) <= _MOST_FLAG else f"{flag[:40]}...({len(flag)} characters)"
