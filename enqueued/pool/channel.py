@@ -20,10 +20,22 @@ KEYS = {
     "from a worker": ("up", "segment", "closed", "made", "failed", "ended", "length", "need", "broken"),
 }
 MOST_BYTES = 64 * 1024
+_MOST_TEXT = 24_000
+"""Bytes of a text that are kept; the middle of a longer one is cut."""
 _MOST_FDS = 4
 _FD_SPACE = socket.CMSG_SPACE(_MOST_FDS * array.array("i").itemsize)
 
 Message = dict[str, Any]
+
+
+def shorten(text: str) -> str:
+    """A text of the user's code that fits a message and can be encoded, as a file name of odd bytes cannot."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= _MOST_TEXT:
+        return data.decode()
+    half = _MOST_TEXT // 2
+    first, last = data[:half].decode("utf-8", "ignore"), data[-half:].decode("utf-8", "ignore")
+    return f"{first}\n  [... {len(data) - 2 * half} bytes left out ...]\n{last}"
 
 
 class Channel:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import msgpack
+
 from enqueued.pool.channel import Channel, Message
 from enqueued.pool.deaths import death
 from enqueued.pool.handle import WorkerHandle
@@ -95,7 +97,12 @@ class Root:
             )
         os.close(read)
         self.generation = Generation(0, channel)
-        channel.send({"boot": boot})
+        with open(
+            os.memfd_create("enqueued-boot", os.MFD_CLOEXEC), "w+b", 0
+        ) as file:  # the source's arguments may be long
+            file.write(msgpack.packb(boot))
+            file.seek(0)
+            channel.send({"boot": 1}, (file.fileno(),))
 
     def end(self, within_s: float) -> str:
         """Wait for the zygote to end, then kill what is left of the pool; how the zygote ended."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from enqueued.errors import LoadError
 from enqueued.pool.channel import Message
+from enqueued.pool.worker import work
 from enqueued.source.indexed import IndexedSource
 from enqueued.source.load import build, indexed_source
 from enqueued.source.spec import SourceSpec
@@ -58,8 +59,6 @@ def spawn_worker(spec: SourceSpec, source: IndexedSource | StreamedSource, worke
 
 def main(arguments: list[str]) -> None:
     """Entry point of ``python -m enqueued.pool.spawned STATE CHANNEL PAGE``; the descriptors are inherited."""
-    from enqueued.pool.worker import work
-
     state, *fds = map(int, arguments)
     for fd in fds:
         os.set_inheritable(fd, False)

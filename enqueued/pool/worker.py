@@ -22,10 +22,9 @@ from enqueued.arena.writer import Arena
 from enqueued.batch import Position
 from enqueued.codec.encode import encode
 from enqueued.errors import LoadError
-from enqueued.pool.channel import Channel, Message
+from enqueued.pool.channel import Channel, Message, shorten
 from enqueued.pool.lifeline import name_process
 from enqueued.pool.page import Page
-from enqueued.pool.zygote import shorten
 from enqueued.source.failure import source_error
 from enqueued.source.indexed import IndexedSource
 from enqueued.source.load import run_worker_init

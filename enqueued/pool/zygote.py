@@ -16,29 +16,19 @@ import time
 import traceback
 from typing import Any, NoReturn
 
+import msgpack
+
 from enqueued.errors import EnqueuedError, LoadError, SourceError
-from enqueued.pool.channel import Channel, Message
+from enqueued.pool.channel import Channel, Message, shorten
 from enqueued.pool.lifeline import adopt_orphans, hang_on, name_process
 from enqueued.pool.spawned import find_unpicklable, spawn_worker
+from enqueued.pool.worker import work
 from enqueued.source.files import open_regular_files
 from enqueued.source.image import fork_hazard
 from enqueued.source.indexed import IndexedSource
 from enqueued.source.load import build
 from enqueued.source.spec import SourceSpec
 from enqueued.source.streamed import StreamedSource
-
-MOST_TRACEBACK = 24_000
-"""Bytes of a traceback, or of a message, that are kept; the middle of a longer one is cut."""
-
-
-def shorten(text: str) -> str:
-    """A text of the user's code that fits a message and can be encoded, as a file name of odd bytes cannot."""
-    data = text.encode("utf-8", "backslashreplace")
-    if len(data) <= MOST_TRACEBACK:
-        return data.decode()
-    half = MOST_TRACEBACK // 2
-    first, last = data[:half].decode("utf-8", "ignore"), data[-half:].decode("utf-8", "ignore")
-    return f"{first}\n  [... {len(data) - 2 * half} bytes left out ...]\n{last}"
 
 
 class Zygote:
@@ -126,7 +116,7 @@ class Zygote:
             worker = message["fork"]
             pid = spawn_worker(self._spec, self._source, worker, fds) if self._spawns else os.fork()
             if pid == 0:
-                self._become(wakeup, lambda: run_worker(self._source, worker, fds))
+                self._become(wakeup, lambda: work(self._source, worker, fds))
             self._numbers[pid] = worker["number"]
             self._channel.send({"forked": [worker["number"], pid]})
         elif "next" in message:
@@ -162,13 +152,6 @@ class Zygote:
         self.serve()
 
 
-def run_worker(source: IndexedSource | StreamedSource, worker: Message, fds: list[int]) -> None:
-    """Be a worker from now on."""
-    from enqueued.pool.worker import work
-
-    work(source, worker, fds)
-
-
 def tell(channel: Channel, prepare: Any) -> None:
     """Run the user's code that a zygote exists for, and say how that went."""
     try:
@@ -194,10 +177,10 @@ def main(arguments: list[str]) -> None:
     os.set_inheritable(int(arguments[1]), False)
     adopt_orphans()
     name_process("enq-zygote")
-    boot = channel.receive(wait=True)
-    if boot is None:
+    if channel.receive(wait=True) is None:
         return
-    zygote = Zygote(channel, boot["boot"])
+    with open(channel.take_fds()[0], "rb") as boot:
+        zygote = Zygote(channel, msgpack.unpackb(boot.read()))
     tell(channel, zygote.load)
     zygote.serve()
 
