@@ -144,11 +144,11 @@ def demo(count: int) -> int:
     """Starts a daemon, trains from it in another process, shows its stats and stops it."""
     here = Path(__file__).resolve()
     with tempfile.TemporaryDirectory(prefix="enqueued-") as runtime:
-        # a place of its own, so that a daemon that already serves on this host is left alone; and what is typed is
-        # found beside this interpreter, whose environment need not be active
+        # settings and a place of its own, so that a daemon that already serves on this host is left alone; and what is
+        # typed is found beside this interpreter, whose environment need not be active
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("ENQUEUED_")}
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        environ = os.environ | {"RUNTIME_DIRECTORY": runtime, "PATH": programs}
-        environ.pop("ENQUEUED_ENDPOINT", None)
+        environ |= {"RUNTIME_DIRECTORY": runtime, "PATH": programs}
 
         def start(*command: str) -> subprocess.Popen[bytes]:
             print(f"\n$ {shlex.join(command)}", flush=True)
@@ -158,7 +158,12 @@ def demo(count: int) -> int:
         source = ["--sequence", "digits:Digits", "--app-dir", "examples", "--workers", "2"]
         daemon = start("enqueued", "serve", *source, "--shuffle", "--seed", "1")
         try:
-            trained = start("python", "examples/digits.py", "train", "--epochs", str(count)).wait(timeout=300)
+            trainer = start("python", "examples/digits.py", "train", "--epochs", str(count))
+            while trainer.poll() is None and daemon.poll() is None:
+                time.sleep(0.05)
+            if daemon.returncode is not None:
+                trainer.terminate()  # nobody is left to feed it
+            trained = trainer.wait(timeout=60)
             shown = start("enqueued", "stats").wait(timeout=60)
         finally:
             print(f"\n$ kill -TERM {daemon.pid}      # the daemon drains, and ends", flush=True)
