@@ -68,7 +68,7 @@ class Stream(Plan):
 
     def _start(self, start: str | Position) -> Position:
         if start == "live":
-            return min(g.cursor for g in self.holders) if self.indexed else self.oldest()
+            return self.live()
         position = (0, 0) if isinstance(start, str) else start
         if not self.indexed and not self.oldest() <= position <= self.head:
             oldest, head = self.oldest(), self.head

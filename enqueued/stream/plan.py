@@ -40,7 +40,8 @@ class Plan:
         self.groups: dict[str, Group] = {}
         self.idle = Group("", True, (0, 0), now)
         """Stands in when there is no group, so that the first positions are ready for the next one."""
-        self.holders: list[Group] = []
+        self.holders = [self.idle]
+        """The groups that the window is kept for."""
         self.again: list[Position] = []
         """A heap of positions whose worker died."""
         self.head: Position = (0, 0)
@@ -76,6 +77,11 @@ class Plan:
             oldest = position
         return oldest
 
+    def live(self) -> Position:
+        """Where the rearmost of the groups stands that the window is kept for, if that can still be given."""
+        rear = min(group.cursor for group in self.holders)
+        return rear if self.indexed else max(rear, self.oldest())
+
     def gone(self, position: Position) -> bool:
         """Whether a streamed source has passed a position and nobody kept it."""
         return not self.indexed and position < self.head and position not in self.window.entries
@@ -105,10 +111,11 @@ class Plan:
 
     def rehold(self) -> None:
         """Work out anew for whom the window is kept, and drop what nobody wants."""
-        left, self.holders = self.holders, self.waited_for()
+        live = self.live()
+        self.holders = self.waited_for()
         if not self.holders:
-            if left and not self.indexed:
-                self.idle.cursor = max(self.oldest(), min(g.cursor for g in left))
+            if not self.indexed:
+                self.idle.cursor = live
             self.holders = [self.idle]
         for group in self.holders:
             group.planned = group.cursor
