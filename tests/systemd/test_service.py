@@ -96,10 +96,10 @@ class Service:
         self.name = name
         self.unit = f"enqueued@{name}.service"
 
-    def configure(self, source: str, drop_in: str = "") -> None:
+    def configure(self, source: str, drop_in: str = "", daemon: str = "") -> None:
         """Writes the daemon's configuration and, if there is one, the instance's own drop-in."""
         stream = f'[stream.default]\nsequence = "{source}"\napp_dir = "{HERE}"\nworkers = 2\n'
-        self.sandbox.write(f"/etc/enqueued/{self.name}.toml", stream)
+        self.sandbox.write(f"/etc/enqueued/{self.name}.toml", f"[daemon]\n{daemon}\n{stream}")
         if drop_in:
             self.sandbox.write(f"/etc/systemd/system/{self.unit}.d/own.conf", f"[Service]\n{drop_in}\n")
             self.systemctl("daemon-reload")
@@ -130,13 +130,13 @@ class Service:
         return {int(pid) for pid in listed.stdout.split()}
 
     def take(
-        self, user: str = "root", *, connect_timeout_s: float = 10, address: bool = True
+        self, user: str = "root", *, connect_timeout_s: float = 10, address: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Lets a user's trainer take an epoch from this daemon."""
+        """Lets a user's trainer take an epoch from this daemon, at its socket if no other address is given."""
         who = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
-        where = [f"ENQUEUED_ENDPOINT=ipc:///run/enqueued/{self.name}.sock"] if address else []
+        where = f"ipc:///run/enqueued/{self.name}.sock" if address is None else address
         trainer = [sys.executable, str(HERE / "taker.py"), str(connect_timeout_s)]
-        return self.sandbox.run(*who, "env", *where, *trainer, check=False)
+        return self.sandbox.run(*who, "env", f"ENQUEUED_ENDPOINT={where}", *trainer, check=False)
 
     def assert_serves(self, user: str = "root") -> None:
         taken = self.take(user)
@@ -284,7 +284,16 @@ def test_default_instance_is_found_without_an_address(sandbox: Sandbox) -> None:
     default = Service(sandbox, "default")
     default.configure("served:Counting")
     default.start()
-    taken = default.take("alice", address=False)
+    taken = default.take("alice", address="")
     default.systemctl("stop")
     assert taken.returncode == 0, taken.stderr
     assert json.loads(taken.stdout)["numbers"] == list(range(12))
+
+
+def test_unit_lets_a_daemon_serve_over_tcp(service: Service) -> None:
+    """What libzmq asks of the kernel for a tcp address, it gets."""
+    service.configure("served:Counting", daemon='bind = ["tcp://lo:5555"]')
+    service.start()
+    taken = service.take("bob", address="tcp://127.0.0.1:5555")
+    assert taken.returncode == 0, taken.stderr + service.journal()
+    assert json.loads(taken.stdout) == {"numbers": list(range(12)), "shared_memory": False}
