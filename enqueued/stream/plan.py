@@ -117,8 +117,6 @@ class Plan:
             if not self.indexed:
                 self.idle.cursor = live
             self.holders = [self.idle]
-        for group in self.holders:
-            group.planned = group.cursor
         self._set_share()
         self.sweep()
 
@@ -163,12 +161,11 @@ class Plan:
         return False
 
     def sweep(self) -> None:
-        """Look at every entry again, because a group came, left, stopped or jumped."""
+        """Look at every entry again, because a group came, left, stopped or jumped, or because its share is less."""
+        for group in self.holders:
+            group.planned = group.cursor
         for entry in list(self.window.entries.values()):
-            wanted = self.wanted(entry)
-            if not wanted and entry.wanted:
-                self._unplan(entry.position)
-            self.window.want(entry, wanted)
+            self.window.want(entry, self.wanted(entry))
 
     def _unplan(self, position: Position) -> None:
         for group in self.holders:

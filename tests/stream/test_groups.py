@@ -104,6 +104,19 @@ def test_a_group_that_starts_live_begins_at_the_oldest_position_that_is_kept() -
     assert stream.join("new", start="live").cursor == (0, 50)
 
 
+def test_a_smaller_share_makes_a_group_plan_anew() -> None:
+    """A batch that was in a group's reach, and is dropped when its share is less, is made again in its turn."""
+    stream = stream_of(queue=2, length=5)
+    join(stream, "behind", 4)
+    join(stream, "ahead", 1, start=(1, 0))
+    run(stream)
+    stream.allow("ahead", 0)
+    stream.resize(1)
+    finish(stream, "ahead")
+    finish(stream, "behind")
+    assert given_to("behind", run(stream)) == [(0, 4), (1, 0), (1, 1)]
+
+
 def test_three_deaths_fail_a_position() -> None:
     """A position that has killed three workers is given to its group as an error, and the next one follows."""
     stream = stream_of(queue=2)

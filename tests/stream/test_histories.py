@@ -47,6 +47,11 @@ class Histories(World):
             assert entry.uses or entry.wanted or entry.state == ORDERED
             assert (entry.state == READY) == (entry.slot is not None)
             assert not entry.wanted or self.stream.wanted(entry)
+        for group in self.stream.holders if self.indexed else ():
+            epoch, index = group.cursor
+            while (epoch, index) < group.planned:
+                assert (epoch, index) in entries or index >= self.length(epoch)
+                epoch, index = (epoch, index + 1) if index + 1 < self.length(epoch) else (epoch + 1, 0)
         for name, crowd in self.crowds.items():
             group = self.stream.groups[name]
             crowd.lagged |= group not in self.stream.holders
