@@ -241,10 +241,14 @@ class Feed:
 
     def length(self, epoch: int, length: int, error: Message | None) -> None:
         """An epoch has been opened, or cannot be."""
-        if error is None:
-            self.stream.epoch_length(epoch, length)
-        else:
+        known = self.stream.lengths.get(epoch)
+        if error is not None:
             self.stream.epoch_failed(epoch, error)
+        elif known != length:  # an image that was lost and is made again says what is known, and that ends no order
+            self.stream.epoch_length(epoch, length)
+            if known is not None:
+                log.warning("%s: epoch %d had %d batches and has %d now", self.spec.target, epoch, known, length)
+                self.stream.rehold()
 
     # -- streamed sources ---------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -17,12 +18,15 @@ from enqueued.pool.handle import WorkerHandle
 from enqueued.pool.page import Page
 from enqueued.source.image import hold_blas_to_one_thread
 
+_numbers = itertools.count()  # of generations: an epoch's may be made several times
+
 
 class Generation:
     """The image of one epoch (or of all epochs, for a source without `on_epoch_end`) and its crew."""
 
     def __init__(self, epoch: int, channel: Channel) -> None:
         self.epoch = epoch
+        self.number = next(_numbers)
         self.channel = channel
         self.pid = 0
         """The zygote's process, as soon as it is known."""
@@ -56,9 +60,10 @@ class Generation:
     def next(self) -> Generation:
         """Have the zygote of the following epoch forked from this one."""
         channel, theirs = Channel.pair()
+        following = Generation(self.epoch + 1, channel)
         with theirs, contextlib.suppress(OSError):
-            self.channel.send({"next": self.epoch + 1}, (theirs.fileno(),))
-        return Generation(self.epoch + 1, channel)
+            self.channel.send({"next": [following.epoch, following.number]}, (theirs.fileno(),))
+        return following
 
     def end_if_slow(self, limit_s: float, now: float) -> bool:
         """Kill a zygote that is not ready after so long: user code hangs between epochs; whether it was."""

@@ -134,13 +134,15 @@ class Pool(Crew):
             if worker is not None:
                 self._worker_died(generation, worker, death_of(status))
         elif "stepped" in message:
+            number, pid = message["stepped"]
             following = self._generations.after(generation)
-            if following is not None:
-                following.pid = message["stepped"]
+            if following is not None and following.number == number:
+                following.pid = pid
         elif "gone" in message:
+            number, status = message["gone"]
             following = self._generations.after(generation)
-            if following is not None and not following.ready and following.alive:
-                self._cannot_open(following, death_of(message["gone"]))
+            if following is not None and following.number == number and not following.ready and following.alive:
+                self._cannot_open(following, death_of(status))
 
     def _ready(self, generation: Generation, facts: Message) -> None:
         generation.ready = True

@@ -40,10 +40,8 @@ class Zygote:
         self._spec = SourceSpec.from_plain(boot["spec"])
         self._source: IndexedSource | StreamedSource
         self._spawns = False
-        self._numbers: dict[int, int] = {}
-        """Worker numbers by pid."""
-        self._following = 0
-        """The zygote of the next epoch."""
+        self._children: dict[int, tuple[str, int]] = {}
+        """By pid: how to say that it ended, and its number, a worker's or a generation's."""
 
     def load(self) -> Message:
         """Import and construct the source; what the daemon has to know about it."""
@@ -103,12 +101,9 @@ class Zygote:
                 return
             if pid == 0:
                 return
-            number = self._numbers.pop(pid, None)
-            if number is not None:
-                self._channel.send({"exited": [number, status]})
-            elif pid == self._following:
-                self._following = 0
-                self._channel.send({"gone": status})
+            child = self._children.pop(pid, None)
+            if child is not None:
+                self._channel.send({child[0]: [child[1], status]})
 
     def _obey(self, message: Message, wakeup: tuple[int, int]) -> None:
         fds = self._channel.take_fds()
@@ -117,13 +112,15 @@ class Zygote:
             pid = spawn_worker(self._spec, self._source, worker, fds) if self._spawns else os.fork()
             if pid == 0:
                 self._become(wakeup, lambda: work(self._source, worker, fds))
-            self._numbers[pid] = worker["number"]
+            self._children[pid] = ("exited", worker["number"])
             self._channel.send({"forked": [worker["number"], pid]})
         elif "next" in message:
-            pid = self._following = os.fork()
+            epoch, number = message["next"]
+            pid = os.fork()
             if pid == 0:
-                self._become(wakeup, lambda: self._next_epoch(message["next"], fds[0]))
-            self._channel.send({"stepped": pid})
+                self._become(wakeup, lambda: self._next_epoch(epoch, fds[0]))
+            self._children[pid] = ("gone", number)
+            self._channel.send({"stepped": [number, pid]})
         for fd in fds:
             os.close(fd)
 
@@ -136,8 +133,10 @@ class Zygote:
             for fd in wakeup:
                 os.close(fd)
             self._channel.close()
-            self._numbers.clear()
+            self._children.clear()
             run()
+            code = 0
+        except (BrokenPipeError, ConnectionResetError):  # the daemon has let go of it
             code = 0
         except BaseException:
             traceback.print_exc()
