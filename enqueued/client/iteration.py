@@ -54,11 +54,11 @@ class Steps:
         return self
 
     def __next__(self) -> Any:
-        if self._left is not None:
-            if self._left <= 0:
-                raise StopIteration
-            self._left -= 1
-        while True:
+        if self._left is not None and self._left <= 0:
+            raise StopIteration
+        batch = self._take()
+        while batch is ENDED:
             batch = self._take()
-            if batch is not ENDED:
-                return batch
+        if self._left is not None:
+            self._left -= 1
+        return batch

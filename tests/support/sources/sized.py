@@ -1,0 +1,78 @@
+"""Sources whose batches are large enough to be seen where they lie, and sources that fail or linger."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+
+class Large:
+    """Batch i of an epoch is `nbytes` bytes that tell `i`; a second leaf tells `i` as a number."""
+
+    def __init__(self, length: int = 20, nbytes: int = 200_000) -> None:
+        self.length = length
+        self.nbytes = nbytes
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Any:
+        return np.full(self.nbytes, index % 251, np.uint8), np.int64(index)
+
+
+class Failing(Large):
+    """Raises at some positions, with a long text."""
+
+    def __init__(self, length: int = 10, at: tuple[int, ...] = (3,), text: int = 10) -> None:
+        super().__init__(length, 100)
+        self.at = set(at)
+        self.text = text
+
+    def __getitem__(self, index: int) -> Any:
+        if index in self.at:
+            raise ValueError("no" * self.text)
+        return super().__getitem__(index)
+
+
+class Gated(Large):
+    """Batches from `free` on are made only once the file `gate` is there."""
+
+    def __init__(self, gate: str, free: int = 0, length: int = 20) -> None:
+        super().__init__(length, 100)
+        self.gate = gate
+        self.free = free
+
+    def __getitem__(self, index: int) -> Any:
+        while index >= self.free and not os.path.exists(self.gate):
+            time.sleep(0.01)
+        return super().__getitem__(index)
+
+
+def gated_loading(gate: str) -> Large:
+    """A source that loads only once the file `gate` is there."""
+    while not os.path.exists(gate):
+        time.sleep(0.01)
+    return Large(length=5)
+
+
+class Growing(Large):
+    """Each epoch is one batch longer than the one before."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 100)
+
+    def on_epoch_end(self) -> None:
+        self.length += 1
+
+
+def stream(length: int = 6, nbytes: int = 100) -> Iterator[Any]:
+    """A finite generator, made anew for each epoch."""
+    for index in range(length):
+        yield np.full(nbytes, index % 251, np.uint8), np.int64(index)
+
+
+once = iter([(np.zeros(4), np.int64(index)) for index in range(4)])
