@@ -67,16 +67,18 @@ class Endpoint:
                     self._on_lost(event["value"])
 
     def receive(self) -> Iterator[Incoming]:
-        """The messages that have come; what has more frames than two is no message and is left out."""
+        """The messages that have come; one of more or fewer frames than two is none, and counts as empty."""
+        receive = self._socket.recv
         for _ in range(_MOST_AT_ONCE):
             try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                peer = frame = receive(zmq.NOBLOCK, copy=False)
+                count = 1
+                while frame.more:
+                    frame = receive(zmq.NOBLOCK, copy=False)
+                    count += 1
             except zmq.Again:
                 return
-            if len(frames) == 2:
-                yield Incoming(frames[0].bytes, frames[0].get(zmq.SRCFD), frames[1].bytes)
-            else:
-                yield Incoming(frames[0].bytes, frames[0].get(zmq.SRCFD), b"")
+            yield Incoming(peer.bytes, peer.get(zmq.SRCFD), frame.bytes if count == 2 else b"")
 
     def send(self, peer: bytes, data: bytes, frames: Sequence[memoryview] = ()) -> Sent | None:
         """Send a message, the frames without a copy; None when the peer is gone, or reads nothing any more.

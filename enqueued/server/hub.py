@@ -131,7 +131,7 @@ class Hub:
             return
         before = self._by_peer.get((id(endpoint), incoming.peer))
         if before is not None:
-            self._end(before)
+            self._depart(before)
         if len(self._by_name) + len(self._early) >= self._max_clients:
             raise Refused(f"{self._max_clients} clients are connected, and --max-clients is {self._max_clients}")
         if hello.token is not None and (self.handoff is None or hello.token not in self.handoff):
@@ -178,7 +178,7 @@ class Hub:
         log.debug("%s (%s pid %d) joined %s", session.name, hello.host, hello.pid, group.name)
 
     def _depart(self, session: Session) -> None:
-        """A client has said BYE: it is out of its group, but slots that its arrays lie in stay its own."""
+        """A session is over: it is out of its group, but slots that the client's arrays lie in stay its own."""
         stream = session.feed.stream
         member = stream.members.get(session.name)
         if member is not None and not session.frames:
@@ -202,6 +202,7 @@ class Hub:
 
     def peer_gone(self, token: bytes) -> None:
         """A process on this host has ended, or its hand-off connection has: nobody there holds a slot any more."""
+        self._early = [early for early in self._early if early[2].token != token]
         for session in [s for s in self._by_name.values() if s.token == token]:
             self._end(session)
         for session in self._lingering:
@@ -228,7 +229,7 @@ class Hub:
                     continue
                 self._unflushed.add(session)
                 if not session.put(decision, self._table):
-                    self._end(session)
+                    self._depart(session)
         if self._table.forgotten:
             forgotten, self._table.forgotten = self._table.forgotten, []
             for session in self._by_name.values():
@@ -238,7 +239,7 @@ class Hub:
         while self._unflushed:
             session = self._unflushed.pop()
             if not session.flush():
-                self._end(session)
+                self._depart(session)  # not `_end`: a process that has stopped still has arrays in its slots
 
     def tick(self, now: float) -> None:
         """Let in who came early, probe who may be gone, and give back what sockets have read."""

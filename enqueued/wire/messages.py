@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from struct import Struct
@@ -51,6 +52,11 @@ FROM_DAEMON = frozenset({WELCOME, LOADING, REFUSED, BATCHES, ANSWER, GONE})
 
 Run = tuple[int, int]
 
+_shown = reprlib.Repr()
+_shown.maxstring = _shown.maxother = 100
+_show = _shown.repr
+"""What a peer sent, for an error: short, and safe for what is nested deeper than `repr` goes."""
+
 
 @dataclass(frozen=True)
 class Hello:
@@ -75,12 +81,12 @@ class Hello:
         """The checked contents of a HELLO. Raises `ProtocolError`."""
         protocol = plain.get("protocol")
         if protocol != PROTOCOL:
-            raise ProtocolError(f"the client speaks protocol {protocol!r}, this daemon {PROTOCOL}")
+            raise ProtocolError(f"the client speaks protocol {_show(protocol)}, this daemon {PROTOCOL}")
         start = plain.get("start", "first")
         if isinstance(start, list) and len(start) == 2 and all(map(_is_count, start)):
             start = (start[0], start[1])
         elif start not in ("first", "live"):
-            raise ProtocolError(f'start is "first", "live" or [epoch, index], not {start!r}')
+            raise ProtocolError(f'start is "first", "live" or [epoch, index], not {_show(start)}')
         token = plain.get("token")
         if token is not None and not isinstance(token, bytes):
             raise ProtocolError("token is bytes or nil")
@@ -91,9 +97,9 @@ class Hello:
             start=start,
             token=token,
             repeated=plain.get("repeated") is True,
-            host=str(plain.get("host", ""))[:64],
+            host=_text(plain, "host"),
             pid=pid if _is_count(pid) else 0,
-            version=str(plain.get("version", ""))[:64],
+            version=_text(plain, "version"),
         )
 
 
@@ -121,7 +127,7 @@ def unpack(data: Any, verbs: frozenset[str]) -> tuple[str, list[Any]]:
         raise ProtocolError(f"{verb} has {len(kinds)} fields, not {len(fields)}")
     for kind, field in zip(kinds, fields, strict=False):
         if not isinstance(field, kind) or (kind is int and not _is_count(field)):
-            raise ProtocolError(f"a field of {verb} is {field!r:.100}")
+            raise ProtocolError(f"a field of {verb} is {_show(field)}")
     return verb, fields
 
 
@@ -157,7 +163,7 @@ def check_item(item: Any) -> list[Any]:
             return item  # type: ignore[no-any-return]  # it is a list
     except (LookupError, TypeError, StructError):
         pass
-    raise ProtocolError(f"not an item: {item!r:.100}")
+    raise ProtocolError(f"not an item: {_show(item)}")
 
 
 def check_welcome(plain: dict[str, Any]) -> dict[str, Any]:
@@ -165,10 +171,10 @@ def check_welcome(plain: dict[str, Any]) -> dict[str, Any]:
     welcome = {"credit_limit": 1, "indexed": True, "length": None, "check": "", **plain}
     for key in ("stream", "kind", "source", "check", "indexed"):
         if not isinstance(welcome.get(key), bool if key == "indexed" else str):
-            raise ProtocolError(f"the daemon's welcome has the {key} {welcome.get(key)!r:.100}")
+            raise ProtocolError(f"the daemon's welcome has the {key} {_show(welcome.get(key))}")
     for key in ("epoch", "index", "credit_limit", "length"):
         if not _is_count(welcome.get(key)) and (key != "length" or welcome["length"] is not None):
-            raise ProtocolError(f"the daemon's welcome has the {key} {welcome.get(key)!r:.100}")
+            raise ProtocolError(f"the daemon's welcome has the {key} {_show(welcome.get(key))}")
     return welcome
 
 
@@ -176,10 +182,15 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < _BOUND
 
 
+def _text(plain: dict[str, Any], key: str) -> str:
+    text = plain.get(key)
+    return text[:64] if isinstance(text, str) else ""
+
+
 def _name(plain: dict[str, Any], key: str) -> str | None:
     name = plain.get(key)
     if name is None:
         return None
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ProtocolError(f"{key} is 1 to 64 letters, digits, dots, dashes or underscores, not {name!r:.100}")
+        raise ProtocolError(f"{key} is 1 to 64 letters, digits, dots, dashes or underscores, not {_show(name)}")
     return name
