@@ -108,11 +108,13 @@ def test_a_smaller_share_makes_a_group_plan_anew() -> None:
     """A batch that was in a group's reach, and is dropped when its share is less, is made again in its turn."""
     stream = stream_of(queue=2, length=5)
     join(stream, "behind", 4)
-    join(stream, "ahead", 1, start=(1, 0))
+    join(stream, "ahead", 0, start=(1, 0))
     run(stream)
-    stream.allow("ahead", 0)
     stream.resize(1)
+    stream.allow("ahead", 1)
+    stream.decisions()
     finish(stream, "ahead")
+    stream.allow("ahead", 0)
     finish(stream, "behind")
     assert given_to("behind", run(stream)) == [(0, 4), (1, 0), (1, 1)]
 
