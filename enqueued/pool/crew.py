@@ -30,6 +30,9 @@ _TOGETHER = 8
 _AHEAD_S = 0.002
 """A lane is given so many orders ahead that it has work for this long while the daemon is busy elsewhere."""
 
+_IDLE_S = 1.0
+"""A worker that lived so long, and died while it made nothing, did not die of the user's code."""
+
 _numbers = itertools.count(1)  # of workers, across all pools of a process: segments are named by them
 
 
@@ -213,7 +216,8 @@ class Crew:
         if not worker.stopping and not self._stopping:
             self.restarts += 1
             log.error("worker %d (pid %d) %s; it is replaced", worker.seat, worker.pid, how)
-            self._count_death(f"worker {worker.seat} {how}")
+            if doing or not worker.up or worker.age_s < _IDLE_S:  # else somebody else has ended it
+                self._count_death(f"worker {worker.seat} {how}")
         self._bury(generation, worker, how, killed=worker.aborted or {one.position for one in doing})
         if not self._stopping and generation.alive and (self._indexed or not worker.up):
             self._fill(generation)
@@ -237,6 +241,6 @@ class Crew:
         worker.channel.close()
 
     def _count_death(self, what: str) -> None:
-        error = self._deaths.add(what)
+        error = self._deaths.add(what, time.monotonic())
         if error is not None and not self._stopping:
             self._break(error)

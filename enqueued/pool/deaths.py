@@ -8,7 +8,9 @@ import signal
 from enqueued.errors import CrashLoop
 
 _MOST = 5
-"""So many processes may die one after another without a single batch in between, or two for each worker."""
+"""So many processes may die one after another without a single batch in between, or two for each worker..."""
+_WITHIN_S = 60.0
+"""... in this time."""
 
 
 def death(code: int, *, signalled: bool) -> str:
@@ -34,15 +36,16 @@ class Deaths:
     def __init__(self, target: str, workers: int) -> None:
         self._target = target
         self._most = max(_MOST, 2 * workers)
-        self._count = 0
+        self._times: list[float] = []
 
     def reset(self) -> None:
         """A worker has answered."""
-        self._count = 0
+        if self._times:
+            self._times = []
 
-    def add(self, what: str) -> CrashLoop | None:
+    def add(self, what: str, now: float) -> CrashLoop | None:
         """A process has died; an error when that were too many."""
-        self._count += 1
-        if self._count < self._most:
+        self._times = [one for one in self._times if now - one < _WITHIN_S] + [now]
+        if len(self._times) < self._most:
             return None
-        return CrashLoop(f"{self._target}: {self._count} processes ended without making a batch; last, {what}")
+        return CrashLoop(f"{self._target}: {len(self._times)} processes ended without making a batch; last, {what}")

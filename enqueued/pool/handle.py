@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterable, Sequence
 
 from enqueued.arena.segment import Slot
@@ -29,6 +30,7 @@ class WorkerHandle:
         self.channel = channel
         self.page = page
         self.pid = 0
+        self._began = time.monotonic()
         self.up = False
         self.stopping = False
         self.aborted: set[Position] = set()
@@ -49,6 +51,11 @@ class WorkerHandle:
         self._length: list[int] = []
         self._grant = 0
         self._quit = False
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was asked for."""
+        return time.monotonic() - self._began
 
     def order(self, positions: Sequence[Position]) -> None:
         """Have positions made, in this order; neighbours travel as a run."""

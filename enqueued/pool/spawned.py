@@ -42,31 +42,47 @@ def _picklable(value: Any) -> bool:
 
 def spawn_worker(spec: SourceSpec, source: IndexedSource | StreamedSource, worker: Message, fds: list[int]) -> int:
     """Start a worker in a fresh interpreter; its pid. A streamed source has no state yet and is built there anew."""
+    return _spawn("worker", spec, source, worker, fds)
+
+
+def spawn_zygote(spec: SourceSpec, source: IndexedSource, epoch: int, fds: list[int]) -> int:
+    """Start the zygote of an epoch in a fresh interpreter, with the source as it was in the epoch before; its pid."""
+    return _spawn("zygote", spec, source, epoch, fds)
+
+
+def _spawn(
+    kind: str, spec: SourceSpec, source: IndexedSource | StreamedSource, role: Message | int, fds: list[int]
+) -> int:
     state = source.user if isinstance(source, IndexedSource) else None
     memo = os.memfd_create("enqueued-state", os.MFD_CLOEXEC)
-    with open(memo, "wb", closefd=False) as file:
-        pickle.dump((spec, worker, sys.path, isinstance(source, IndexedSource)), file)
-        pickle.dump(state, file)
-    os.lseek(memo, 0, os.SEEK_SET)
     try:
+        with open(memo, "wb", closefd=False) as file:
+            pickle.dump((spec, role, sys.path, isinstance(source, IndexedSource)), file)
+            pickle.dump(state, file)
+        os.lseek(memo, 0, os.SEEK_SET)
         for fd in (memo, *fds):
             os.set_inheritable(fd, True)
-        command = [sys.executable, "-P", "-m", "enqueued.pool.spawned", str(memo), *map(str, fds)]
+        command = [sys.executable, "-P", "-m", "enqueued.pool.spawned", kind, str(memo), *map(str, fds)]
         return os.posix_spawn(sys.executable, command, os.environ)
     finally:
         os.close(memo)
 
 
 def main(arguments: list[str]) -> None:
-    """Entry point of ``python -m enqueued.pool.spawned STATE CHANNEL PAGE``; the descriptors are inherited."""
-    state, *fds = map(int, arguments)
+    """Entry point of ``python -m enqueued.pool.spawned KIND STATE FD...``; the descriptors are inherited."""
+    from enqueued.pool.zygote import follow  # late: it imports this module
+
+    kind, state, *fds = arguments[0], *map(int, arguments[1:])
     for fd in fds:
         os.set_inheritable(fd, False)
     with open(state, "rb") as file:
-        spec, worker, path, indexed = pickle.load(file)
+        spec, role, path, indexed = pickle.load(file)
         sys.path[:] = path
         source = indexed_source(spec, pickle.load(file)) if indexed else build(spec)
-    work(source, worker, fds)
+    if kind == "worker":
+        work(source, role, fds)
+    elif isinstance(source, IndexedSource):
+        follow(spec, source, role, fds[0])
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from enqueued.arena.segment import Slot
 from enqueued.arena.writer import Arena
 from enqueued.batch import Position
 from enqueued.codec.encode import encode
-from enqueued.errors import LoadError
+from enqueued.errors import LoadError, SourceError
 from enqueued.pool.channel import Channel, Message, shorten
 from enqueued.pool.lifeline import name_process
 from enqueued.pool.page import Page
@@ -54,6 +54,8 @@ class Worker:
         """How often memory was granted."""
         self._ended = -1
         """The last epoch of a streamed source that has come to its end."""
+        self._barren = -1
+        """An epoch of a streamed source that raised before it gave anything; that is told once, and then it is over."""
 
     def run(self) -> None:
         """Make batches until the daemon says stop or is gone."""
@@ -137,12 +139,30 @@ class Worker:
         if isinstance(source, StreamedSource):
             if epoch <= self._ended:
                 return None
-            if index < source.spec.replicas:
-                source.open(epoch)
-        encoded = encode(source.make(epoch, index))
+            batch = self._next(source, epoch, index)
+        else:
+            batch = source.make(epoch, index)
+        encoded = encode(batch)
         slot, memory = self._slot(encoded.nbytes, epoch, index)
         encoded.write_into(memory)
         return slot
+
+    def _next(self, source: StreamedSource, epoch: int, index: int) -> Any:
+        try:
+            if index < source.spec.replicas:
+                source.open(epoch)
+            return source.make(epoch, index)
+        except EndOfEpoch:
+            raise
+        except SourceError:  # there is no iterator, or it is spent
+            if self._barren == epoch:
+                raise EndOfEpoch from None
+            self._barren = epoch
+            raise
+        except BaseException:
+            if index < source.spec.replicas:
+                self._barren = epoch
+            raise
 
     def _slot(self, nbytes: int, epoch: int, index: int) -> tuple[Slot, memoryview]:
         found = self._arena.take(nbytes)
@@ -266,6 +286,8 @@ def work(source: IndexedSource | StreamedSource, worker: Message, fds: list[int]
         seed=source.spec.seed,
     )
     enter(info)
+    import numpy.random  # noqa: F401 - a fresh interpreter must have it before the first position is seeded
+
     try:
         run_worker_init(source.spec, source, info)
     except LoadError as error:

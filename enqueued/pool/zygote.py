@@ -21,7 +21,7 @@ import msgpack
 from enqueued.errors import EnqueuedError, LoadError, SourceError
 from enqueued.pool.channel import Channel, Message, shorten
 from enqueued.pool.lifeline import adopt_orphans, hang_on, name_process
-from enqueued.pool.spawned import find_unpicklable, spawn_worker
+from enqueued.pool.spawned import find_unpicklable, spawn_worker, spawn_zygote
 from enqueued.pool.worker import work
 from enqueued.source.files import open_regular_files
 from enqueued.source.image import fork_hazard
@@ -34,14 +34,19 @@ from enqueued.source.streamed import StreamedSource
 class Zygote:
     """The loaded source, and the children that were made from it."""
 
-    def __init__(self, channel: Channel, boot: Message) -> None:
+    def __init__(self, channel: Channel, spec: SourceSpec, start_method: str) -> None:
         self._channel = channel
-        self._boot = boot
-        self._spec = SourceSpec.from_plain(boot["spec"])
+        self._spec = spec
+        self._start_method = start_method
         self._source: IndexedSource | StreamedSource
         self._spawns = False
         self._children: dict[int, tuple[str, int]] = {}
         """By pid: how to say that it ended, and its number, a worker's or a generation's."""
+
+    def take(self, source: IndexedSource) -> None:
+        """Go on from a source that was sent here."""
+        self._source = source
+        self._spawns = True
 
     def load(self) -> Message:
         """Import and construct the source; what the daemon has to know about it."""
@@ -49,8 +54,8 @@ class Zygote:
         source = self._source = build(self._spec)
         if isinstance(source, IndexedSource):
             source.begin()
-        hazard = fork_hazard() if self._boot["start_method"] == "auto" else None
-        self._spawns = self._boot["start_method"] == "spawn" or hazard is not None
+        hazard = fork_hazard() if self._start_method == "auto" else None
+        self._spawns = self._start_method == "spawn" or hazard is not None
         if self._spawns and isinstance(source, IndexedSource):
             find_unpicklable(self._spec, source, hazard)
         module = sys.modules.get(self._spec.target.partition(":")[0])
@@ -116,7 +121,11 @@ class Zygote:
             self._channel.send({"forked": [worker["number"], pid]})
         elif "next" in message:
             epoch, number = message["next"]
-            pid = os.fork()
+            if self._spawns:
+                assert isinstance(self._source, IndexedSource)
+                pid = spawn_zygote(self._spec, self._source, epoch, fds)
+            else:
+                pid = os.fork()
             if pid == 0:
                 self._become(wakeup, lambda: self._next_epoch(epoch, fds[0]))
             self._children[pid] = ("gone", number)
@@ -168,6 +177,17 @@ def tell(channel: Channel, prepare: Any) -> None:
     os._exit(0)
 
 
+def follow(spec: SourceSpec, source: IndexedSource, epoch: int, fd: int) -> NoReturn:
+    """Be the zygote of an epoch in a fresh interpreter."""
+    channel = Channel(socket.socket(fileno=fd))
+    name_process(f"enq-zygote-{epoch}")
+    source.enter(epoch - 1)
+    zygote = Zygote(channel, spec, "spawn")
+    zygote.take(source)
+    tell(channel, zygote.step)
+    zygote.serve()
+
+
 def main(arguments: list[str]) -> None:
     """Entry point of ``python -m enqueued.pool.zygote CHANNEL LIFELINE``; the descriptors are inherited."""
     channel = Channel(socket.socket(fileno=int(arguments[0])))
@@ -179,7 +199,8 @@ def main(arguments: list[str]) -> None:
     if channel.receive(wait=True) is None:
         return
     with open(channel.take_fds()[0], "rb") as boot:
-        zygote = Zygote(channel, msgpack.unpackb(boot.read()))
+        plain = msgpack.unpackb(boot.read())
+    zygote = Zygote(channel, SourceSpec.from_plain(plain["spec"]), plain["start_method"])
     tell(channel, zygote.load)
     zygote.serve()
 

@@ -56,6 +56,10 @@ class IndexedSource:
             except BaseException as error:
                 raise load_error(f"{self.spec.target}.on_epoch_begin", error) from error
 
+    def enter(self, epoch: int) -> None:
+        """Says that the user's object stands in this epoch, as one that came from another process does."""
+        self._epoch = epoch
+
     def end_epoch(self) -> None:
         """Runs `on_epoch_end`, then the next epoch's `on_epoch_begin`. Raises SourceError when one of them raises."""
         self._run(self._end_hook, "on_epoch_end", ENDING)

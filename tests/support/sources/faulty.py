@@ -193,3 +193,9 @@ def refusing_init(source: Any, info: Any) -> None:
 def dying_init(source: Any, info: Any) -> None:
     """A `--worker-init` that ends its process."""
     os._exit(9)
+
+
+def dying_once_init(source: Any, info: Any) -> None:
+    """A `--worker-init` that ends its process the first time."""
+    if first_time(os.environ["DYING_FOLDER"], "init"):
+        os._exit(9)

@@ -1,0 +1,443 @@
+"""Workers die, hang and raise; what clients get stays whole and in order."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from enqueued import Client
+from enqueued.errors import SourceError
+from serving import Serving, run
+from waiting import until
+
+COUNTING = ("--sequence", "sources.counting:Counting")
+DYING = ("--sequence", "sources.faulty:Dying")
+
+
+def workers(daemon: Serving) -> list[int]:
+    """The pids of the workers that are up."""
+    return [worker["pid"] for worker in daemon.stream_stats()["workers"] if worker["pid"]]
+
+
+def signal_to(pid: int, number: int) -> bool:
+    """Send a signal; whether somebody was there to get it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False
+
+
+def zombies(daemon: Serving) -> list[int]:
+    """Processes of the daemon's pool that nobody has waited for."""
+    found = []
+    groups = {os.getpgid(pid) for pid in daemon.processes() if pid != daemon.process.pid}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                state, _, group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+                if state == "Z" and int(group) in groups:
+                    found.append(int(folder.name))
+    return found
+
+
+def taken(client: Client) -> Iterator[int | SourceError]:
+    """An epoch's numbers, with errors in their places."""
+    epoch = iter(client)
+    while True:
+        try:
+            batch = next(epoch)
+        except StopIteration:
+            return
+        except SourceError as error:
+            yield error
+        else:
+            yield int(np.asarray(batch[0] if isinstance(batch, tuple) else batch).flat[0])
+
+
+@pytest.mark.timeout(180)
+def test_workers_killed_at_random_lose_nothing() -> None:
+    """Thousands of batches, each once and in order; slots come back, and nobody stays unburied."""
+    chance = random.Random(4)
+    with Serving(*COUNTING, "--arg", "length=2000", "--workers", "3") as daemon, daemon.client() as client:
+        pending, killed = 0, 0
+        slots: list[int] = []
+        for _ in range(3):
+            numbers = []
+            for number in taken(client):
+                numbers.append(number)
+                pending += 1
+                if pending > 60 + chance.randrange(40):
+                    pending = 0
+                    up = workers(daemon)
+                    if up:
+                        killed += signal_to(chance.choice(up), signal.SIGKILL)
+                        slots.append(daemon.stream_stats()["slot_bytes"])
+            assert numbers == list(range(2000))
+        assert killed >= 50
+        until(lambda: len(workers(daemon)) == 3, 20, "all are replaced")
+        stats = daemon.stream_stats()
+        assert killed >= stats["worker_restarts"] >= killed * 0.8
+        assert 6000 <= stats["delivered"] <= 6003  # the next epoch's first are under way
+        assert max(slots[len(slots) // 2 :]) <= 2 * max(slots[: len(slots) // 2])
+        until(lambda: not zombies(daemon), 5, "no zombie")
+        assert set(re.findall(r"was killed by (\w+)", daemon.log)) == {"SIGKILL"}
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("segv", "was killed by SIGSEGV"),
+        ("abort", "was killed by SIGABRT"),
+        ("kill", "was killed by SIGKILL"),
+        ("_exit", "exited with code 7"),
+    ],
+)
+def test_a_worker_that_dies_once_is_replaced(how: str, words: str, tmp_path: Path) -> None:
+    """The position is made again by a successor; the log says how the first one ended, and where."""
+    flags = (*DYING, "--arg", f"how={how}", "--arg", "at=[3,4,11]", "--arg", f"folder={tmp_path}")
+    with Serving(*flags, "--workers", "2") as daemon, daemon.client() as client:
+        for _ in range(2):
+            assert list(taken(client)) == list(range(20))
+        assert daemon.stream_stats()["worker_restarts"] == 3
+        for position in ("0:3", "0:4", "0:11"):
+            assert re.search(rf"worker \d \(pid \d+\) {words} while it made {position}; it is replaced", daemon.log)
+        if how in ("segv", "abort"):
+            assert "faulty.py" in daemon.log  # the stack
+        assert not zombies(daemon)
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_a_position_that_kills_three_workers_is_given_up(workers: str) -> None:
+    """It becomes an error in its place, and what follows it comes."""
+    with Serving(*DYING, "--arg", "at=[7]", "--workers", workers) as daemon, daemon.client() as client:
+        found = list(taken(client))
+        assert [number for number in found if isinstance(number, int)] == [n for n in range(20) if n != 7]
+        error = found[7]
+        assert isinstance(error, SourceError)
+        assert (error.epoch, error.index) == (0, 7)
+        assert "SIGSEGV while it made 0:7" in str(error)
+        assert "enqueued check --sequence sources.faulty:Dying --arg 'at=[7]' --position 0:7 --pdb" in str(error)
+        assert until(lambda: daemon.stream_stats()["worker_restarts"] >= 3, 5)
+        second = list(taken(client))
+        assert isinstance(second[7], SourceError)
+        assert len(second) == 20
+
+
+def test_workers_that_do_nothing_but_die_end_the_daemon() -> None:
+    """Where every position kills, exit code 5 says that there is a crash loop."""
+    flags = (*DYING, "--arg", f"at={list(range(20))}".replace(" ", ""), "--workers", "2")
+    with Serving(*flags, expect=5) as daemon:
+        assert daemon.wait() == 5
+        last = daemon.log.splitlines()[-1]
+        assert "processes ended without making a batch" in last
+        assert "SIGSEGV" in last
+
+
+def test_sys_exit_in_a_source_is_an_error_like_others() -> None:
+    """It ends neither the worker nor the daemon."""
+    with Serving(*DYING, "--arg", "how=sys.exit", "--arg", "at=[5]") as daemon, daemon.client() as client:
+        found = list(taken(client))
+        assert isinstance(found[5], SourceError)
+        assert "SystemExit: 3" in str(found[5])
+        assert [n for n in found if isinstance(n, int)] == [n for n in range(20) if n != 5]
+        assert daemon.stream_stats()["worker_restarts"] == 0
+
+
+@pytest.mark.parametrize("pool", ["process", "thread"])
+def test_an_exception_reaches_the_client_in_its_place(pool: str) -> None:
+    """After the batches before it, with all that is needed to find it; the client may go on after it."""
+    flags = ("--sequence", "sources.faulty:Raising", "--arg", "at=[3,9]", "--pool", pool)
+    with Serving(*flags, "--workers", "2") as daemon, daemon.client() as client:
+        found = list(taken(client))
+        assert [n for n in found if isinstance(n, int)] == [n for n in range(20) if n not in (3, 9)]
+        for index in (3, 9):
+            error = found[index]
+            assert isinstance(error, SourceError)
+            assert (error.epoch, error.index) == (0, index)
+            assert re.match(r"worker \d \(pid \d+\)", error.worker)
+            assert re.search(r"ValueError: bad pixel \(.*/sources/faulty\.py:\d+\)", str(error))
+            assert "raise ValueError(self.text)" in error.traceback
+            assert "enqueued/pool" not in error.traceback
+            assert f"--position 0:{index} --pdb" in str(error)
+        assert daemon.stream_stats()["failed"] >= 2
+        assert daemon.stream_stats()["worker_restarts"] == 0
+
+
+def test_the_command_in_an_error_reproduces_it() -> None:
+    """What the error says to type gives the same exception."""
+    with Serving("--sequence", "sources.faulty:Raising", "--arg", "at=[1]") as daemon, daemon.client() as client:
+        error = list(taken(client))[1]
+    command = re.search(r"Reproduce it with: enqueued (.*) --pdb", str(error))
+    assert command is not None
+    again = run(*command[1].replace("'", "").split())
+    assert again.returncode != 0
+    assert "ValueError: bad pixel" in again.stderr + again.stdout
+
+
+def test_an_error_that_is_hard_to_carry_arrives() -> None:
+    """A text of odd bytes and one as long as a book reach the client, shortened."""
+    with Serving("--sequence", "sources.faulty:Unspeakable") as daemon, daemon.client() as client:
+        found = list(taken(client))
+        assert [n for n in found if isinstance(n, int)] == [n for n in range(20) if n not in (3, 5)]
+        assert "ValueError" in str(found[3])
+        assert "left out" in str(found[5])
+        assert daemon.stream_stats()["worker_restarts"] == 0
+
+
+def test_a_hanging_position_is_ended(tmp_path: Path) -> None:
+    """After `--make-timeout` its stack is logged and it is made elsewhere; meanwhile others work."""
+    flags = (*DYING, "--arg", "how=hang", "--arg", "at=[5]", "--arg", f"folder={tmp_path}", "--make-timeout", "1")
+    with Serving(*flags, "--workers", "2") as daemon, daemon.client() as client:
+        assert list(taken(client)) == list(range(20))
+        assert re.search(r"makes 0:5 for 1\.\d s; it is ended", daemon.log)
+        assert "SIGABRT while it made 0:5" in daemon.log
+        assert "in __getitem__" in daemon.log
+        assert daemon.stream_stats()["worker_restarts"] == 1
+
+
+def test_a_stopped_worker_is_ended(tmp_path: Path) -> None:
+    """A worker that cannot even write its stack is killed all the same."""
+    flags = (*DYING, "--arg", "how=stop", "--arg", "at=[5]", "--arg", f"folder={tmp_path}", "--make-timeout", "1")
+    with Serving(*flags, "--workers", "2") as daemon, daemon.client() as client:
+        assert list(taken(client)) == list(range(20))
+        assert daemon.stream_stats()["worker_restarts"] == 1
+
+
+def test_a_position_that_hangs_three_times_is_given_up() -> None:
+    """It becomes an error, with threads too, and only that position does."""
+    for pool in ("process", "thread"):
+        flags = (*DYING, "--arg", "how=hang", "--arg", "at=[5]", "--make-timeout", "0.3", "--pool", pool)
+        with Serving(*flags, "--workers", "2", "--graceful-timeout", "1") as daemon, daemon.client() as client:
+            found = list(taken(client))
+            assert isinstance(found[5], SourceError)
+            assert [n for n in found if isinstance(n, int)] == [n for n in range(20) if n != 5]
+
+
+def test_files_left_open_are_named(tmp_path: Path) -> None:
+    """A file that the constructor leaves open is a trap for forked readers: the log names it and the way out."""
+    path = tmp_path / "rows.txt"
+    path.write_text("abc")
+    with Serving("--sequence", "sources.opening:Rows", "--arg", f"path={path}") as daemon:
+        daemon.ready()
+        assert re.search(rf"WARNING .*left {path} open.*--worker-init", daemon.log)
+    with Serving(*COUNTING) as daemon:
+        daemon.ready()
+        assert "open" not in daemon.log
+
+
+@pytest.mark.parametrize("flags", [(), ("--worker-init", "sources.pooled:init"), ("--start-method", "spawn")])
+def test_worker_init_runs_once_in_every_worker(flags: tuple[str, ...], tmp_path: Path) -> None:
+    """The source's own, or the one that is named; in a replacement too."""
+    notes = tmp_path / "notes"
+    command = ("--sequence", "sources.pooled:Initialized", "--arg", f"path={notes}", "--workers", "3", *flags)
+    with Serving(*command) as daemon, daemon.client() as client:
+        until(lambda: notes.exists() and len(notes.read_text().splitlines()) == 3, 20, "three calls")
+        signal_to(workers(daemon)[0], signal.SIGKILL)
+        until(lambda: len(notes.read_text().splitlines()) == 4, 20, "four calls")
+        lines = [line.split() for line in notes.read_text().splitlines()]
+        assert sorted({line[0] for line in lines}) == ["0", "1", "2"]
+        assert len({line[1] for line in lines}) == 4
+        batches = list(client)
+        base = 100 if "sources.pooled:init" in flags else 0
+        assert {int(batch[1]) - base for batch in batches} <= {0, 1, 2}
+        assert [int(batch[0]) for batch in batches] == list(range(20))
+
+
+def test_spawned_workers_give_the_same_epochs() -> None:
+    """The state travels by pickle: the same batches, and a death costs as little."""
+    found = []
+    for method in ("zygote", "spawn"):
+        flags = ("--sequence", "sources.pooled:Augmented", "--workers", "2", "--start-method", method)
+        with Serving(*flags) as daemon, daemon.client() as client:
+            batches = [batch["x"].tobytes() for batch in client]
+            signal_to(workers(daemon)[0], signal.SIGKILL)
+            batches += [batch["x"].tobytes() for batch in client]
+            found.append(batches)
+            until(lambda: daemon.stream_stats()["worker_restarts"] == 1, 20)
+    assert found[0] == found[1]
+
+
+def test_an_epoch_hook_works_with_spawned_workers(tmp_path: Path) -> None:
+    """Each epoch's zygote is still one process, and what it shuffled reaches its workers."""
+    notes = tmp_path / "notes"
+    flags = ("--sequence", "sources.pooled:SelfShuffling", "--arg", f"path={notes}", "--start-method", "spawn")
+    with Serving(*flags, "--workers", "2") as daemon, daemon.client() as client:
+        for number in range(3):
+            batches = list(client)
+            assert sorted(int(batch[0]) for batch in batches) == list(range(30))
+            assert {int(batch[1]) for batch in batches} == {number}
+
+
+def test_an_unpicklable_attribute_is_named() -> None:
+    """Where workers are spawned, what cannot travel is said at the start, with exit code 3."""
+    flags = ("--sequence", "sources.pooled:Locked", "--start-method", "spawn")
+    with Serving(*flags, expect=3) as daemon:
+        assert daemon.wait() == 3
+        last = daemon.log.splitlines()[-1]
+        assert "its attribute 'guard' (lock) cannot be" in last
+        assert "serving" not in daemon.log
+
+
+def test_auto_spawns_where_a_thread_is_left_running() -> None:
+    """A process with threads must not be forked; the log says why the workers are spawned."""
+    with Serving("--sequence", "sources.pooled:Threaded", "--workers", "2") as daemon, daemon.client() as client:
+        batches = list(client)
+        assert [int(batch[0]) for batch in batches] == list(range(20))
+        assert "workers are spawned, not forked: threads are running in it: watcher" in daemon.log
+
+
+def test_a_source_with_a_thread_may_have_an_epoch_hook() -> None:
+    """A thread that holds a lock in the zygote does not stop `on_epoch_end` in the next one."""
+    flags = ("--sequence", "sources.pooled:ThreadedShuffling", "--workers", "2")
+    with Serving(*flags) as daemon, daemon.client() as client:
+        for number in range(3):
+            batches = list(client)
+            assert sorted(int(batch[0]) for batch in batches) == list(range(30))
+            assert {int(batch[1]) for batch in batches} == {number}
+
+
+def test_forked_workers_share_what_the_constructor_read() -> None:
+    """300 MB in the zygote cost four workers next to nothing of their own, also when they have read it all."""
+    with Serving("--sequence", "sources.pooled:Large", "--workers", "4") as daemon, daemon.client() as client:
+        batches = list(client)
+        assert len({int(batch[2]) for batch in batches}) >= 2
+        assert {int(batch[0]) for batch in batches} == {300 << 17}
+        private = [rollup(pid, "Private_Dirty:") + rollup(pid, "Private_Clean:") for pid in workers(daemon)]
+        assert len(private) == 4
+        assert max(private) < 40_000, private
+        everyone = sum(rollup(pid, "Pss:") for pid in daemon.processes())
+        assert everyone < 450_000, everyone
+
+
+def rollup(pid: int, field: str) -> int:
+    """A number of kilobytes that the kernel tells about a process."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1])
+    return 0
+
+
+def test_a_killed_daemon_leaves_no_process(tmp_path: Path) -> None:
+    """Zygote, busy and stopped workers and the user's own children end with the daemon."""
+    with Serving("--sequence", "sources.faulty:Parent", "--workers", "3") as daemon, daemon.client() as client:
+        children = {int(batch[1]) for batch in client}
+        assert children
+        signal_to(workers(daemon)[0], signal.SIGSTOP)
+        assert children <= set(daemon.processes())
+        daemon.kill()
+        until(lambda: not daemon.processes(), 1, "no process is left")
+        daemon.start()
+        assert [int(batch[0]) for batch in client] == [0, 1, 2, 3]
+
+
+def test_children_of_user_code_end_with_the_daemon() -> None:
+    """After a stop in order nothing is left of what a worker started."""
+    with Serving("--sequence", "sources.faulty:Parent", "--workers", "2") as daemon, daemon.client() as client:
+        children = {int(batch[1]) for batch in client}
+        client.close()
+        assert daemon.stop() == 0
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), 2, "the children are gone")
+
+
+def test_a_streamed_source_whose_worker_dies_says_so() -> None:
+    """Its state is gone: the client is told after what was made before, and the stream is over."""
+    flags = ("--generator", "sources.faulty:stream_that_dies")
+    with Serving(*flags) as daemon, daemon.client() as client:
+        found = list(taken(client))
+        assert found[:5] == [0, 1, 2, 3, 4]
+        assert isinstance(found[5], SourceError)
+        assert "SIGKILL" in str(found[5])
+        assert "restart the daemon" in str(found[5])
+        assert len(found) == 6
+        assert list(taken(client)) == []
+
+
+def test_a_generator_that_raises_ends_its_epoch() -> None:
+    """The error is in its place, and the next epoch begins anew."""
+    with Serving("--generator", "sources.faulty:stream_that_raises") as daemon, daemon.client() as client:
+        for _ in range(3):
+            found = list(taken(client))
+            assert found[:5] == [0, 1, 2, 3, 4]
+            assert isinstance(found[5], SourceError)
+            assert "bad row" in str(found[5])
+            assert len(found) == 6
+
+
+def test_a_generator_that_never_gives_a_batch_does_not_go_on_for_ever() -> None:
+    """An epoch without a batch is one error, not an endless row of them."""
+    for target in ("sources.good:nothing", "sources.bad:failing_factory"):
+        with Serving("--generator", target) as daemon, daemon.client() as client:
+            found = list(itertools.islice(taken(client), 10))
+            assert len(found) == 1
+            assert isinstance(found[0], SourceError)
+
+
+def test_a_replica_that_is_killed_before_it_is_up_is_replaced(tmp_path: Path) -> None:
+    """Nothing of its state is lost, because it had none."""
+    flags = ("--generator", "sources.pooled:noisy", "--worker-init", "sources.faulty:dying_once_init")
+    with Serving(*flags, environ={"DYING_FOLDER": str(tmp_path)}) as daemon, daemon.client() as client:
+        assert [int(batch["n"]) for batch in client] == [0, 1, 2, 3, 4]
+        assert daemon.stream_stats()["worker_restarts"] == 1
+
+
+def test_a_worker_dies_while_the_only_client_is_away() -> None:
+    """The queue that waits for a client is made whole again."""
+    with Serving(*COUNTING, "--workers", "2") as daemon:
+        daemon.ready()
+        until(lambda: daemon.stream_stats()["ready"] == 10, 20, "a full queue")
+        for pid in workers(daemon):
+            signal_to(pid, signal.SIGKILL)
+        until(lambda: daemon.stream_stats()["worker_restarts"] == 2, 10, "both are replaced")
+        with daemon.client() as client:
+            assert list(taken(client)) == list(range(20))
+
+
+def test_batches_in_a_clients_hands_outlive_their_worker() -> None:
+    """What a dead worker wrote stays as it was, while its successor writes elsewhere."""
+    flags = (*COUNTING, "--arg", "length=60", "--arg", "shape=[40000]", "--workers", "2")
+    with Serving(*flags) as daemon, daemon.client() as client:
+        held = []
+        for number, batch in enumerate(client):
+            held.append(batch)
+            if number % 20 == 10:
+                for pid in workers(daemon):
+                    signal_to(pid, signal.SIGKILL)
+        assert len(held) == 60
+        for number, batch in enumerate(held):
+            assert (batch[0] == number).all()
+
+
+def test_two_clients_and_dying_workers_see_the_same() -> None:
+    """Two clients of their own read at once, while workers are killed."""
+    with Serving(*COUNTING, "--arg", "length=2000", "--workers", "2") as daemon:
+        daemon.ready()
+        results: dict[int, list[Any]] = {}
+
+        def read(name: int) -> None:
+            with daemon.client() as client:
+                results[name] = list(taken(client))
+
+        threads = [threading.Thread(target=read, args=(name,)) for name in range(2)]
+        for thread in threads:
+            thread.start()
+        made = 0
+        while any(thread.is_alive() for thread in threads):
+            stats = daemon.stream_stats()
+            if stats["made"] > made + 20:
+                made = stats["made"]
+                signal_to(stats["workers"][0]["pid"] or stats["workers"][-1]["pid"], signal.SIGKILL)
+        for thread in threads:
+            thread.join()
+        assert daemon.stream_stats()["worker_restarts"] > 5
+        assert results == {0: list(range(2000)), 1: list(range(2000))}
