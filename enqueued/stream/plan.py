@@ -265,7 +265,7 @@ class Plan:
 
     def cut(self, start: Position, stop: Position = (FAR, 0)) -> None:
         """Take back the orders from `start` up to `stop`: those positions do not exist."""
-        for entry in [e for p, e in self.window.entries.items() if start <= p < stop and not e.uses]:
+        for entry in [e for p, e in self.window.entries.items() if start <= p < stop]:
             if entry.state == ORDERED:
                 entry.state = WAITING
             self.window.want(entry, False)

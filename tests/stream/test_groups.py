@@ -64,6 +64,19 @@ def test_the_leader_waits_at_the_edge_for_a_moving_group() -> None:
     assert stream.made_count == 6
 
 
+def test_a_newcomer_just_behind_a_full_queue_is_given_its_next_batch() -> None:
+    """The batches of a group ahead may fill the queue; the rearmost group still gets on, one batch at a time."""
+    stream = stream_of()
+    join(stream, "ahead", 3)
+    run(stream)
+    stream.allow("ahead", 0)
+    finish(stream, "ahead")
+    assert stream.full
+    join(stream, "new", 2)
+    assert given_to("new", run(stream)) == [(0, 0), (0, 1)]
+    assert stream.window.queued == 5
+
+
 def test_a_stopped_group_holds_the_window_for_the_lag_time_only() -> None:
     """After the lag time the others go on; when the group comes back its positions are made again."""
     stream = stream_of()
@@ -215,6 +228,24 @@ def test_a_shared_group_ends_an_epoch_when_all_is_acknowledged() -> None:
     finish(stream, "b")
     told = run(stream)
     assert [d for d in told if isinstance(d, EndEpoch)] == told[:2] == [EndEpoch("a", 0, 0, 2), EndEpoch("b", 0, 0, 2)]
+
+
+def test_a_shared_group_ends_an_epoch_after_what_must_be_made_again() -> None:
+    """The last batch of a dead member may be evicted meanwhile; it is made again and given, and then comes the end."""
+    stream = stream_of(queue=1, length=1)
+    join(stream, "dies", 1, "g")
+    join(stream, "lives", 0, "g")
+    run(stream)
+    stream.leave("dies")
+    assert stream.evict()
+    assert (0, 0) in stream.window.freed or stream.evict()
+    stream.allow("lives", 1)
+    assert stream.decisions() == []
+    (told,) = run(stream)
+    assert isinstance(told, Deliver)
+    assert (told.position, told.redelivered) == ((0, 0), True)
+    finish(stream, "lives")
+    assert run(stream)[0] == EndEpoch("lives", 0, 0, 1)
 
 
 def test_a_group_held_up_by_its_own_member_is_not_waited_for() -> None:

@@ -110,11 +110,15 @@ def test_nothing_that_went_by_is_ordered_again() -> None:
     assert stream.groups["late"] in stream.holders
     head = stream.head
     assert all(position >= head for position in stream.orders(9))
-    join(stream, "heir", 2, "late")
+    stream.tick(41)
+    finish(stream, "ahead")
+    stream.tick(41)
+    join(stream, "heir", 0, "late")
     stream.leave("late")
+    assert (0, 0) not in stream.window.entries
+    stream.allow("heir", 2)
     assert all(position >= head for position in stream.orders(9))
-    told = stream.decisions()
-    assert given_to("heir", told)[0][0] == (0, 0)
+    assert given_to("heir", stream.decisions()) == [((0, 0), True), ((0, 1), True)]
     assert all(position >= head for position in stream.orders(9))
 
 
@@ -131,6 +135,25 @@ def test_a_miss_told_to_a_member_that_dies_is_told_again() -> None:
     finish(stream, "heir")
     assert (0, 1) not in stream.window.entries
     assert stream.window.queued == sum(e.wanted for e in stream.window.entries.values())
+
+
+def test_a_group_cannot_begin_at_a_miss() -> None:
+    """The error that a late group still holds stands for a batch that is gone, also right before what is kept."""
+    stream = stream_of(queue=1)
+    join(stream, "late", 1)
+    join(stream, "ahead", 1)
+    run(stream)
+    finish(stream, "ahead")
+    stream.tick(11)
+    run(stream)
+    stream.allow("ahead", 0)
+    finish(stream, "ahead")
+    run(stream)
+    finish(stream, "late")
+    stream.allow("late", 1)
+    assert given_to("late", stream.decisions()) == [((0, 1), True)]
+    with pytest.raises(Refused, match=r"stands at 0:2 to 0:3"):
+        stream.join("new", start=(0, 1))
 
 
 def test_an_ended_epoch_takes_back_the_orders_beyond_its_end() -> None:
@@ -160,6 +183,8 @@ def test_over_comes_once_and_leaves_nothing_behind() -> None:
     assert told[1:] == [EndEpoch("a", 0, 0, 1), Over("a", 0)]
     finish(stream, "a")
     assert run(stream) == []
+    stream.seek("a", 1, (1, 0))
+    assert run(stream) == [Over("a", 1)]
     assert stream.window.entries == {}
     assert stream.window.queued == 0
     join(stream, "b", 1, start="live")
@@ -191,6 +216,7 @@ def test_a_broken_source_gives_its_error_and_is_over() -> None:
     stream.made((0, 0), "slot")
     stream.failed((0, 1), "the worker is gone")
     stream.over_from((0, 2))
+    assert stream.live() == (0, 0)
     told = run(stream)
     assert given_to("a", told) == [((0, 0), False), ((0, 1), True)]
     assert told[2:] == [Over("a", 0)]
