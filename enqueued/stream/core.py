@@ -305,13 +305,12 @@ class Stream(Plan):
     def _at_end(self, group: Group) -> bool:
         """Whether the cursor is at an epoch's end or the stream's; moves it on, and says so, when that is allowed."""
         epoch, index = group.cursor
-        over = self.end is not None and group.cursor >= self.end
         length = self.lengths.get(epoch, FAR)
-        if index < length and not over:
+        if index < length and (self.end is None or group.cursor < self.end):
             return False
         if self.held_up(group) or (group.redeliver and not group.private):
             return True
-        if over:
+        if self.end is not None and group.cursor >= self.end:
             for member in group.members.values():
                 if not member.over:
                     member.over = True
