@@ -8,7 +8,8 @@
     ├── AddressInUse           another daemon holds the name or the address          exit code 4
     ├── CrashLoop              workers die faster than they make batches             exit code 5
     ├── SourceError            the user's code raised while it made a batch
-    ├── EncodeError            a batch holds something that cannot travel (also a TypeError)
+    │   └── BatchTypeError     what it made holds something that cannot travel (also a TypeError)
+    ├── EncodeError            the same, where the batch is encoded (also a TypeError)
     ├── ProtocolError          a peer, or a stored file, said something malformed
     └── ClientError            a trainer cannot go on
         ├── Refused            the daemon answered, and said no
@@ -72,6 +73,10 @@ class SourceError(EnqueuedError):
         self.index = index
         self.worker = worker
         self.traceback = traceback
+
+
+class BatchTypeError(SourceError, TypeError):
+    """The batch at one position holds something that cannot travel; the message names its path."""
 
 
 class EncodeError(EnqueuedError, TypeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from enqueued.errors import SourceError
+from enqueued.errors import BatchTypeError, SourceError
 
 
 def source_error(told: dict[str, Any], check: str, epoch: int, index: int) -> SourceError:
@@ -12,4 +12,5 @@ def source_error(told: dict[str, Any], check: str, epoch: int, index: int) -> So
     message, user = str(told.get("message", "")), str(told.get("traceback", ""))
     command = f"{check} --position {epoch}:{index} --pdb"
     text = "\n".join(part for part in (message, user.rstrip(), f"Reproduce it with: {command}") if part)
-    return SourceError(text, epoch=epoch, index=index, worker=str(told.get("worker", "")), traceback=user)
+    kind = BatchTypeError if told.get("kind") == "type" else SourceError
+    return kind(text, epoch=epoch, index=index, worker=str(told.get("worker", "")), traceback=user)

@@ -21,7 +21,7 @@ from enqueued.arena.segment import Slot
 from enqueued.arena.writer import Arena
 from enqueued.batch import Position
 from enqueued.codec.encode import encode
-from enqueued.errors import LoadError, SourceError
+from enqueued.errors import EncodeError, LoadError, SourceError
 from enqueued.pool.channel import Channel, Message, shorten
 from enqueued.pool.lifeline import name_process
 from enqueued.pool.page import Page
@@ -182,7 +182,8 @@ class Worker:
     def _failure(self, error: BaseException, epoch: int, index: int) -> Message:
         told = source_error(error, target=self._source.spec.target, epoch=epoch, index=index, worker=self._name)
         text = error.traceback if isinstance(error, LoadError) else told.traceback
-        return {"message": shorten(str(told)), "traceback": shorten(text), "worker": self._name}
+        kind = "type" if isinstance(error, EncodeError) else ""
+        return {"message": shorten(str(told)), "traceback": shorten(text), "worker": self._name, "kind": kind}
 
     # -- telling ------------------------------------------------------------------------------------------------
 
