@@ -1,0 +1,94 @@
+"""The systems that are measured: for each one function that gives batches, in a file by kind.
+
+`open` gets a size and an empty folder and is a context manager around a `Feed`; it runs in a process of its own, and
+starts the one producer process itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.batches import SIZES, Size
+
+ALL = tuple(SIZES)
+
+
+def _nothing() -> dict[str, float]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Feed:
+    """An endless iterator of batches; `usage` gives counters (``daemon_cpu_s``), `facts` what holds at the end."""
+
+    batches: Iterator[Any]
+    usage: Callable[[], dict[str, float]] = _nothing
+    facts: Callable[[], dict[str, Any]] = _nothing
+
+
+@dataclass(frozen=True)
+class System:
+    """One system: `where` is module:function, `needs` the module without which it cannot be measured."""
+
+    name: str
+    title: str
+    where: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    needs: str = "numpy"
+    sizes: tuple[str, ...] = ALL
+
+    @property
+    def installed(self) -> bool:
+        """Whether it can be measured here."""
+        return importlib.util.find_spec(self.needs) is not None
+
+    def open(self, size: Size, folder: Path) -> AbstractContextManager[Feed]:
+        """Start it."""
+        module, _, function = self.where.partition(":")
+        opened: AbstractContextManager[Feed] = getattr(
+            importlib.import_module(f"benchmarks.systems.{module}"), function
+        )(size, folder, **self.arguments)
+        return opened
+
+
+def _pyzmq(transport: str, high_water: int, title: str, sizes: tuple[str, ...] = ALL) -> System:
+    name = f"pyzmq-{transport}" if high_water == 10 else f"pyzmq-{transport}-{high_water}"
+    arguments = {"transport": transport, "high_water": high_water}
+    return System(name, title, "sockets:pushed", arguments, needs="zmq", sizes=sizes)
+
+
+SYSTEMS = {
+    system.name: system
+    for system in (
+        System("enqueued", "enqueued, same host", "daemon:served"),
+        System("enqueued-tcp", "enqueued, tcp on loopback", "daemon:served", {"tcp": True}),
+        System("torch", "PyTorch DataLoader, 1 worker", "dataloader:loaded", needs="torch"),
+        System("torch-tuned", "PyTorch DataLoader, tuned", "dataloader:loaded", {"tuned": True}, needs="torch"),
+        _pyzmq("ipc", 10, "pyzmq PUSH/PULL, ipc, mark 10"),
+        _pyzmq("tcp", 10, "pyzmq PUSH/PULL, tcp, mark 10"),
+        _pyzmq("ipc", 1000, "pyzmq PUSH/PULL, ipc, mark 1000", ("small",)),
+        _pyzmq("tcp", 1000, "pyzmq PUSH/PULL, tcp, mark 1000", ("small",)),
+        System("tensorpack", "tensorpack send_dataflow_zmq", "dataflow:sent", needs="tensorpack"),
+        System("memory-slot", "one core, a warm shared slot", "memory:slot"),
+        System("memory-copy", "copy within one process", "memory:copied"),
+    )
+}
+OURS = ("enqueued", "enqueued-tcp")
+
+
+def chosen(against: tuple[str, ...]) -> list[System]:
+    """Our own, and those whose name begins with one of `against` (none: all). Raises KeyError for no match."""
+    for word in against:
+        if not any(name.startswith(word) for name in SYSTEMS):
+            raise KeyError(word)
+    return [
+        system
+        for name, system in SYSTEMS.items()
+        if name in OURS or not against or any(name.startswith(word) for word in against)
+    ]

@@ -1,0 +1,78 @@
+"""enqueued: a daemon with one worker, and a client in this process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.batches import Size
+from benchmarks.systems import Feed
+from enqueued import Client
+from enqueued.client.query import query
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def served(size: Size, folder: Path, *, tcp: bool = False) -> Iterator[Feed]:
+    """Batches of a daemon: through shared memory, or as frames over loopback with `tcp`."""
+    endpoint = f"ipc://{folder}/d.sock"
+    command = [sys.executable, "-m", "enqueued_cli", "serve", "--endpoint", endpoint, *flags(size)]
+    if tcp:
+        command += ["--bind", "tcp://127.0.0.1:*"]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("ENQUEUED_")}
+    daemon = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        with Client(endpoint, prefetch=size.prefetch, batch_timeout=30) as client:
+            where = client.stats()["endpoints"][1] if tcp else endpoint
+            if not tcp:
+                yield _feed(client, endpoint, daemon.pid)
+        if tcp:
+            with Client(where, prefetch=size.prefetch, batch_timeout=30) as client:
+                yield _feed(client, endpoint, daemon.pid)
+    finally:
+        daemon.terminate()
+        try:
+            daemon.wait(15)
+        finally:
+            daemon.kill()
+
+
+def flags(size: Size) -> list[str]:
+    """What the daemon is told: the source, one worker, how many batches to keep ready."""
+    source = ["--sequence", "benchmarks.batches:Ready", "--arg", f'size="{size.name}"', "--app-dir", str(ROOT)]
+    return [*source, "--workers", "1", "--max-queue-size", str(size.queue), "--log-level", "warning"]
+
+
+def _feed(client: Client, endpoint: str, pid: int) -> Feed:
+    def usage() -> dict[str, float]:
+        stats = query("stats", endpoint)
+        stream = stats["streams"][0]
+        counters = {"daemon_cpu_s": stats["cpu_s"], "starved_s": stream["starved_s"], "full_s": stream["full_s"]}
+        if "messages" in stats:
+            counters["messages"] = stats["messages"]
+        return counters
+
+    def facts() -> dict[str, Any]:
+        stream = query("stats", endpoint)["streams"][0]
+        held = _resident(pid)
+        return {
+            "daemon_rss_bytes": held["RssAnon"] + held["RssFile"],
+            "slots_mapped_bytes": held["RssShmem"],
+            "slot_bytes": stream["slot_bytes"],
+            "transport": stream["groups"][0]["members"][0]["transport"],
+            "verdict": stream["verdict"],
+        }
+
+    return Feed((batch.data for batch in client.batches()), usage, facts)
+
+
+def _resident(pid: int) -> dict[str, int]:
+    """Resident bytes by kind; what a daemon maps of the slots is RssShmem."""
+    lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if words and words[0].startswith("Rss")}

@@ -1,0 +1,52 @@
+"""The benchmark runs and says what it measured; how fast anything is, is not tested."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55, check=False)
+
+
+@pytest.mark.parametrize("size", ["big", "small"])
+def test_enqueued_is_measured_beside_bare_sockets(size: str, tmp_path: Path) -> None:
+    """Each system has a row and figures of each round, and the targets that it has no figure for are named."""
+    file = tmp_path / "figures.json"
+    done = benchmarks(
+        "transport", "--seconds", "0.05", "--rounds", "1", "--size", size, "--against", "pyzmq-tcp", "--json", str(file)
+    )
+    assert done.returncode == 0, done.stderr
+    for title in ("enqueued, same host", "enqueued, tcp", "PUSH/PULL, tcp"):
+        assert title in done.stdout
+    assert "not measured" in done.stdout
+    figures = json.loads(file.read_text())
+    systems = {entry["system"]: entry["rounds"] for entry in figures["measured"]}
+    assert {"enqueued", "enqueued-tcp", "pyzmq-tcp"} <= set(systems)
+    assert all(len(rounds) == 1 and rounds[0]["batches"] >= 2 for rounds in systems.values())
+    ours, frames = systems["enqueued"][0], systems["enqueued-tcp"][0]
+    assert (ours["transport"], frames["transport"]) == ("slots", "frames")
+    assert ours["daemon_rss_bytes"] > 0
+
+
+def test_an_unknown_peer_is_an_error_that_names_the_known_ones() -> None:
+    """A typing error is not a run without peers."""
+    done = benchmarks("transport", "--against", "pytorch")
+    assert done.returncode == 2
+    assert "pytorch" in done.stderr
+    assert "pyzmq-ipc" in done.stderr
+
+
+def test_start_times_the_help() -> None:
+    """One line with the median and its target."""
+    done = benchmarks("start", "--runs", "1")
+    assert done.returncode == 0, done.stderr
+    assert "enqueued --help" in done.stdout
