@@ -46,8 +46,8 @@ class Size:
 SIZES = {
     size.name: size
     for size in (
-        Size("big", (64, 224, 224, 3), "uint8", queue=6, prefetch=2),
-        Size("mid", (32, 64, 64, 3), "float32", queue=32, prefetch=8),
+        Size("big", (64, 224, 224, 3), "uint8", queue=8, prefetch=4),
+        Size("mid", (32, 64, 64, 3), "float32", queue=64, prefetch=16),
         Size("small", (32, 16), "float32", queue=512, prefetch=128),
     )
 }

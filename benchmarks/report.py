@@ -31,14 +31,27 @@ def size_table(size: Size, measured: Sequence[Measured]) -> str:
     """One size: a row for each system, also for those that could not be measured."""
     base = find(measured, "enqueued", size.name)
     head = f"{size.name}: {size.words}\nenqueued: 1 worker, --max-queue-size {size.queue}, prefetch {size.prefetch}, "
-    rows = [["", "batches/s", "GB/s", "lowest", "highest", "enqueued is", "client CPU", "daemon CPU", "memory"]]
+    rows = [
+        [
+            "",
+            "batches/s",
+            "GB/s",
+            "lowest",
+            "highest",
+            "enqueued is",
+            "client CPU",
+            "daemon CPU",
+            "worker CPU",
+            "memory",
+        ]
+    ]
     notes = []
     for entry in measured:
         if entry.size is not size:
             continue
         rates = [result[RATE] for result in entry.rounds if result is not None]
         if not rates:
-            rows.append([entry.system.title, entry.trouble.split(":")[0], *["-"] * 7])
+            rows.append([entry.system.title, entry.trouble.split(":")[0], *["-"] * 8])
         else:
             times = ratio(base, entry) if base else None
             rows.append(
@@ -51,6 +64,7 @@ def size_table(size: Size, measured: Sequence[Measured]) -> str:
                     _number(times, 1, 2, " x"),
                     _number(middle(entry, "client_cpu_us"), 1, 1, " us"),
                     _number(middle(entry, "daemon_cpu_us"), 1, 1, " us"),
+                    _number(middle(entry, "worker_cpu_us"), 1, 1, " us"),
                     _number(middle(entry, "daemon_rss_bytes"), 1e-6, 0, " MB"),
                 ]
             )

@@ -33,8 +33,9 @@ def trial(system: str, size_name: str, seconds: float, folder: Path) -> dict[str
             "seconds": took,
             **feed.facts(),
         }
-    if "daemon_cpu_s" in usage:
-        result["daemon_cpu_us"] = (after["daemon_cpu_s"] - usage["daemon_cpu_s"]) / count * 1e6
+    for who in ("daemon", "worker"):
+        if f"{who}_cpu_s" in usage:
+            result[f"{who}_cpu_us"] = (after[f"{who}_cpu_s"] - usage[f"{who}_cpu_s"]) / count * 1e6
     if "messages" in usage:
         result["messages_per_batch"] = (after["messages"] - usage["messages"]) / count
     for share in ("starved_s", "full_s"):
