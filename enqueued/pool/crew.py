@@ -97,11 +97,12 @@ class Crew:
         """How many more positions it makes sense to order now: where makes are short, none until they are a handful."""
         if not self._loaded or self._stopping:
             return 0
-        flying = sum(len(worker.outstanding) for worker in self.workers())
-        flying += sum(map(len, self._backlog.values()))
         depth = self.depth
-        room = self.options.workers * depth - flying
-        return room if room > 0 and (depth < _TOGETHER or room >= self.options.workers * depth // 4) else 0
+        most = self.options.workers * depth
+        room = most - sum(map(len, self._backlog.values()))
+        for worker in self.workers():  # one that has more than its share, and waits for memory, takes nobody else's
+            room -= min(len(worker.outstanding), depth * worker.lanes)
+        return room if room > 0 and (depth < _TOGETHER or room >= most // 4) else 0
 
     def order(self, positions: Iterable[Position]) -> None:
         """Have positions of an indexed source made."""

@@ -157,10 +157,16 @@ class Feed:
         """Find memory for workers that wait for it: free budget, else idle segments, else the batch needed last."""
         self._pool.needy = False
         requests = [(at, nbytes, worker) for worker in self._pool.workers() for at, nbytes in worker.needs.items()]
+        if not requests:
+            return
+        # where all wait for memory, and none has the batch that a client waits for, the first of them must go on
+        stuck = self.facts["indexed"] and stream.starving
+        stuck = stuck and all(worker.needs or not worker.outstanding for worker in self._pool.workers())
         for at, nbytes, worker in sorted(requests, key=lambda request: request[0]):
-            urgent = not self._reclaim(stream, nbytes, now) and self._awaited(stream, worker)
+            urgent = not self._reclaim(stream, nbytes, now) and (stuck or self._awaited(stream, worker))
             if self._memory.grant(nbytes, urgent=urgent):
                 worker.grant(at, nbytes)
+                stuck = False
 
     def _awaited(self, stream: Stream, worker: WorkerHandle) -> bool:
         """Whether a worker holds up a group: what it is ordered it makes in turn, each when the one before is done."""

@@ -30,7 +30,7 @@ class WorkerHandle:
         self.channel = channel
         self.page = page
         self.pid = 0
-        self._began = time.monotonic()
+        self._began = self._fed = time.monotonic()
         self.up = False
         self.stopping = False
         self.aborted: set[Position] = set()
@@ -81,6 +81,7 @@ class WorkerHandle:
         self._grant += nbytes
         self.granted += nbytes
         self.needs.pop(position, None)
+        self._fed = time.monotonic()
 
     def close_segments(self, segments: Iterable[int]) -> None:
         """Have it give segments back that hold no batch."""
@@ -124,7 +125,7 @@ class WorkerHandle:
         if not self.pid:
             return
         slow = [one for one in self.page.doing(now) if one.seconds >= limit_s and one.position not in self.needs]
-        if not slow:
+        if not slow or now - self._fed < limit_s:  # time in which it waited for memory does not count
             return
         (epoch, index), seconds = slow[0]
         with contextlib.suppress(ProcessLookupError):

@@ -119,6 +119,9 @@ class Worker:
         self._page.begin(lane, epoch, index)
         try:
             made = self._make_slot(epoch, index)
+            if made is not None:
+                slot, waited_s = made
+                make_us = int((time.monotonic() - began - waited_s) * 1e6)
         except Stopped:
             raise
         except EndOfEpoch:
@@ -131,10 +134,10 @@ class Worker:
         else:
             if made is not None:
                 with self._telling():
-                    self._made.append((epoch, index, *made, int((time.monotonic() - began) * 1e6)))
+                    self._made.append((epoch, index, *slot, make_us))
         self._page.rest(lane)
 
-    def _make_slot(self, epoch: int, index: int) -> Slot | None:
+    def _make_slot(self, epoch: int, index: int) -> tuple[Slot, float] | None:
         source = self._source
         if isinstance(source, StreamedSource):
             if epoch <= self._ended:
@@ -143,9 +146,15 @@ class Worker:
         else:
             batch = source.make(epoch, index)
         encoded = encode(batch)
-        slot, memory = self._slot(encoded.nbytes, epoch, index)
+        found = self._take(encoded.nbytes)
+        waited_s = 0.0
+        if found is None:
+            began = time.monotonic()
+            found = self._wait_for_memory(encoded.nbytes, epoch, index)
+            waited_s = time.monotonic() - began
+        slot, memory = found
         encoded.write_into(memory)
-        return slot
+        return slot, waited_s
 
     def _next(self, source: StreamedSource, epoch: int, index: int) -> Any:
         try:
@@ -164,14 +173,14 @@ class Worker:
                 self._barren = epoch
             raise
 
-    def _slot(self, nbytes: int, epoch: int, index: int) -> tuple[Slot, memoryview]:
-        found = self._arena.take(nbytes)
-        if found is None:
-            self._tell()
-            self._channel.send({"need": [epoch, index, self._arena.missing(nbytes)]})
-        while found is None:
+    def _take(self, nbytes: int) -> tuple[Slot, memoryview] | None:
+        return self._arena.take(nbytes)
+
+    def _wait_for_memory(self, nbytes: int, epoch: int, index: int) -> tuple[Slot, memoryview]:
+        self._tell()
+        self._channel.send({"need": [epoch, index, self._arena.missing(nbytes)]})
+        while (found := self._arena.take(nbytes)) is None:
             self._obey(self._channel.receive(wait=True))
-            found = self._arena.take(nbytes)
         return found
 
     def _end(self, epoch: int) -> None:
@@ -246,9 +255,13 @@ class ThreadedWorker(Worker):
         for index in indices:
             self._queue.put((epoch, index))
 
-    def _slot(self, nbytes: int, epoch: int, index: int) -> tuple[Slot, memoryview]:
+    def _take(self, nbytes: int) -> tuple[Slot, memoryview] | None:
         with self._lock:
-            asked = -1
+            return self._arena.take(nbytes)
+
+    def _wait_for_memory(self, nbytes: int, epoch: int, index: int) -> tuple[Slot, memoryview]:
+        asked = -1
+        with self._lock:
             while (found := self._arena.take(nbytes)) is None:
                 if asked != self._grants:  # what was granted since may have gone to another lane
                     asked = self._grants

@@ -199,3 +199,21 @@ def dying_once_init(source: Any, info: Any) -> None:
     """A `--worker-init` that ends its process the first time."""
     if first_time(os.environ["DYING_FOLDER"], "init"):
         os._exit(9)
+
+
+class DyingLarge:
+    """Batches of 2 MiB from workers that are killed after `every` of them."""
+
+    def __init__(self, length: int, every: int) -> None:
+        self.length = length
+        self.every = every
+        self.made = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Any:
+        self.made += 1
+        if self.made > self.every:
+            end("kill")
+        return np.full(1 << 18, index)

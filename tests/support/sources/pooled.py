@@ -277,3 +277,13 @@ class Rows:
 
 rows = Rows(3)
 walker = iter([np.array([number]) for number in range(6)])
+
+
+def bulky(length: int) -> Iterator[Any]:
+    """A generator of batches of 3 MiB: which replica, and its how manieth."""
+    info = enqueued.get_worker_info()
+    assert info is not None
+    for number in range(length):
+        batch = np.zeros(3 << 17)
+        batch[:2] = info.replica, number
+        yield batch
