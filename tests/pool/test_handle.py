@@ -1,0 +1,101 @@
+"""The daemon's side of a worker: what is collected is sent together, and what does not go now goes later."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from enqueued.arena.segment import Slot
+from enqueued.pool.channel import Channel, Message
+from enqueued.pool.handle import WorkerHandle
+from enqueued.pool.page import Page
+
+Pair = tuple[WorkerHandle, Channel]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """A handle, and the worker's end of its channel."""
+    ours, theirs = Channel.pair()
+    page, fd = Page.create(1)
+    os.close(fd)
+    worker = Channel(theirs)
+    yield WorkerHandle(1, 0, 1, ours, page), worker
+    ours.close()
+    worker.close()
+
+
+def received(channel: Channel) -> list[Message]:
+    """Everything that lies there."""
+    messages: list[Message] = []
+    try:
+        while (message := channel.receive(wait=False)) is not None:
+            messages.append(message)
+    except BlockingIOError:
+        pass
+    return messages
+
+
+def test_neighbours_travel_as_a_run(pair: Pair) -> None:
+    """Positions that follow one another are one entry; they are outstanding one by one."""
+    handle, worker = pair
+    handle.order([(0, 3), (0, 4), (0, 5), (1, 0), (0, 9)])
+    handle.order([(0, 10)])
+    handle.flush()
+    assert received(worker) == [{"make": [[0, 3, 3], [1, 0, 1], [0, 9, 2]]}]
+    assert list(handle.outstanding) == [(0, 3), (0, 4), (0, 5), (1, 0), (0, 9), (0, 10)]
+
+
+def test_everything_collected_is_one_message(pair: Pair) -> None:
+    """And it is sent once."""
+    handle, worker = pair
+    handle.free(Slot(7, 64, 10))
+    handle.grant((0, 1), 100)
+    handle.grant((0, 2), 200)
+    handle.ask_length(3)
+    handle.close_segments([8, 9])
+    handle.flush()
+    handle.flush()
+    assert received(worker) == [{"free": [[7, 64]], "close": [8, 9], "length": [3], "grant": 300}]
+    assert handle.granted == 300
+
+
+def test_a_grant_answers_the_position_that_needed_it(pair: Pair) -> None:
+    """Others go on waiting."""
+    handle, _ = pair
+    handle.needs = {(0, 1): 100, (0, 2): 50}
+    handle.grant((0, 1), 100)
+    assert handle.needs == {(0, 2): 50}
+
+
+def test_what_a_full_channel_does_not_take_goes_later(pair: Pair) -> None:
+    """Nothing is lost, nothing goes twice, and the word to stop is not lost either."""
+    handle, worker = pair
+    sent = 0
+    for _ in range(400):
+        for _ in range(200):
+            handle.free(Slot(sent, 0, 1))
+            sent += 1
+        handle.flush()
+    handle.quit()
+    freed: list[int] = []
+    quits = 0
+    while len(freed) < sent or not quits:
+        for message in received(worker):
+            freed += [segment for segment, _ in message.get("free", ())]
+            quits += "quit" in message
+        handle.flush()
+    assert freed == list(range(sent))
+    assert quits >= 1
+    assert handle.stopping
+
+
+def test_a_dead_worker_does_not_disturb_who_writes_to_it(pair: Pair) -> None:
+    """Its zygote will say that it is gone."""
+    handle, worker = pair
+    worker.close()
+    handle.order([(0, 0)])
+    handle.quit()
+    handle.flush()
