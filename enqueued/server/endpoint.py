@@ -78,7 +78,7 @@ class Endpoint:
                     count += 1
             except zmq.Again:
                 return
-            yield Incoming(peer.bytes, peer.get(zmq.SRCFD), frame.bytes if count == 2 else b"")
+            yield Incoming(peer.bytes, _connection(peer), frame.bytes if count == 2 else b"")
 
     def send(self, peer: bytes, data: bytes, frames: Sequence[memoryview] = ()) -> Sent | None:
         """Send a message, the frames without a copy; None when the peer is gone, or reads nothing any more.
@@ -101,6 +101,14 @@ class Endpoint:
         self._socket.disable_monitor()
         self._monitor.close(0)
         self._socket.close()
+
+
+def _connection(frame: zmq.Frame) -> int:
+    """The descriptor that a frame came by; -1 where ZeroMQ does not say, as for a peer that greets as of old."""
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return -1
 
 
 class Sent:
