@@ -75,7 +75,7 @@ class Client:
             raise ConfigError(f'start is "first" or "live", not {start!r}')
         if prefetch < 1:
             raise ConfigError(f"prefetch is 1 or more, not {prefetch!r}")
-        if fixed_epoch is not None and (group is not None or fixed_epoch < 0):
+        if fixed_epoch is not None and (group is not None or not 0 <= fixed_epoch < messages.MOST_EPOCHS):
             raise ConfigError("fixed_epoch is an epoch's number, and only for a client without a group")
         self._places, stream = where_to_look(where)
         self._hello = Hello(stream=stream, group=group, version=__version__)

@@ -18,7 +18,19 @@ from enqueued.server.session import Session
 from enqueued.stats import DaemonStats, MemberStats
 from enqueued.stream.group import Member
 from enqueued.wire import messages
-from enqueued.wire.messages import ANSWER, FROM_CLIENT, GONE, LOADING, REFUSED, WELCOME, Hello, pack, runs, unpack
+from enqueued.wire.messages import (
+    ANSWER,
+    FROM_CLIENT,
+    GONE,
+    LOADING,
+    REFUSED,
+    WELCOME,
+    Hello,
+    pack,
+    position,
+    runs,
+    unpack,
+)
 
 log = logging.getLogger("enqueued.server")
 
@@ -92,8 +104,7 @@ class Hub:
         elif verb == messages.CREDIT:
             session.feed.stream.allow(session.name, min(_MOST_CREDIT, _count(fields[0])))
         elif verb == messages.SEEK:
-            generation, epoch, index = map(_count, fields[:3])
-            session.feed.stream.seek(session.name, generation, (epoch, index))
+            session.feed.stream.seek(session.name, _count(fields[0]), position(fields[1], fields[2]))
         elif verb == messages.BYE:
             self._depart(session)
             endpoint.send(incoming.peer, pack(GONE, "goodbye"))

@@ -45,6 +45,8 @@ _FIELDS = {
     GONE: (str,),
     HELLO: (dict,),
 }
+MOST_EPOCHS = 1 << 32
+"""Nobody begins at an epoch beyond: what is counted up from there stays in 64 bits everywhere."""
 QUESTIONS = frozenset({"stats", "spec", "waiting"})
 """What may be asked."""
 FROM_CLIENT = frozenset({HELLO, CREDIT, TAKE, SEEK, ASK, BYE})
@@ -83,8 +85,8 @@ class Hello:
         if protocol != PROTOCOL:
             raise ProtocolError(f"the client speaks protocol {_show(protocol)}, this daemon {PROTOCOL}")
         start = plain.get("start", "first")
-        if isinstance(start, list) and len(start) == 2 and all(map(_is_count, start)):
-            start = (start[0], start[1])
+        if isinstance(start, list) and len(start) == 2:
+            start = position(*start)
         elif start not in ("first", "live"):
             raise ProtocolError(f'start is "first", "live" or [epoch, index], not {_show(start)}')
         token = plain.get("token")
@@ -150,6 +152,13 @@ def to_runs(numbers: Iterable[int]) -> list[list[int]]:
         else:
             found.append([number, 1])
     return found
+
+
+def position(epoch: Any, index: Any) -> tuple[int, int]:
+    """A checked position to begin at. Raises `ProtocolError`."""
+    if not _is_count(epoch) or not _is_count(index) or epoch >= MOST_EPOCHS:
+        raise ProtocolError(f"start is no position: {_show(epoch)}:{_show(index)}")
+    return epoch, index
 
 
 def check_item(item: Any) -> list[Any]:
