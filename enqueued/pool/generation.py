@@ -24,8 +24,10 @@ _numbers = itertools.count()  # of generations: an epoch's may be made several t
 class Generation:
     """The image of one epoch (or of all epochs, for a source without `on_epoch_end`) and its crew."""
 
-    def __init__(self, epoch: int, channel: Channel) -> None:
+    def __init__(self, epoch: int, channel: Channel, parent: Generation | None = None) -> None:
         self.epoch = epoch
+        self.parent = parent
+        """The one that it is forked from, which says how it ended."""
         self.number = next(_numbers)
         self.channel = channel
         self.pid = 0
@@ -34,6 +36,8 @@ class Generation:
         self.alive = True
         self.silent = False
         """Whether it ended before it was ready, and nobody has said how."""
+        self.gone = False
+        """Whether its end is known."""
         self.length = 0
         self._began = time.monotonic()
         self.crew: dict[int, WorkerHandle] = {}
@@ -60,7 +64,7 @@ class Generation:
     def next(self) -> Generation:
         """Have the zygote of the following epoch forked from this one."""
         channel, theirs = Channel.pair()
-        following = Generation(self.epoch + 1, channel)
+        following = Generation(self.epoch + 1, channel, self)
         with theirs, contextlib.suppress(OSError):
             self.channel.send({"next": [following.epoch, following.number]}, (theirs.fileno(),))
         return following

@@ -107,6 +107,7 @@ class Pool(Crew):
     def _disown(self, generation: Generation) -> None:
         for worker in list(generation.crew.values()):
             self._bury(generation, worker, "was ended with its zygote")
+        generation.gone = True
         self._generations.discard(generation)
         self._reactor.unwatch(generation.channel.fileno())
         generation.channel.close()
@@ -146,6 +147,7 @@ class Pool(Crew):
 
     def _ready(self, generation: Generation, facts: Message) -> None:
         generation.ready = True
+        generation.parent = None  # else each epoch would hold on to all before it
         if not self._loaded:
             self._loaded = True
             self._generations.hooked, self._indexed = facts["hook"], facts["indexed"]
@@ -177,8 +179,8 @@ class Pool(Crew):
     def _drop(self, generation: Generation) -> None:
         self._disown(generation)
         following = self._generations.after(generation)
-        if following is not None and following.silent:  # nobody is left to say how it ended
-            self._cannot_open(following, "was lost")
+        if following is not None and following.silent and following.parent is generation:
+            self._disown(following)  # it was lost with this one
         self._generations.proceed()
 
     def _zygote_ended(self, generation: Generation) -> None:
@@ -188,7 +190,7 @@ class Pool(Crew):
             self._reactor.unwatch(generation.channel.fileno())  # its workers may still be finishing
         elif root:
             self._root_died()
-        elif expected or generation.ready:
+        elif expected or generation.ready or generation.parent is None or generation.parent.gone:
             if not expected:
                 log.warning("the zygote of epoch %d ended; it is made again when it is needed", generation.epoch)
             self._drop(generation)
