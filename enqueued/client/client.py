@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from enqueued import __version__
+from enqueued import __version__, errors
 from enqueued.batch import Batch
 from enqueued.client.failure import source_error
 from enqueued.client.iteration import ENDED, Epoch, Steps
@@ -22,14 +22,6 @@ from enqueued.client.link import Gone, Link
 from enqueued.client.search import find, where_to_look
 from enqueued.codec.decode import decode
 from enqueued.codec.spec import describe, spec
-from enqueued.errors import (
-    BatchTimeout,
-    ClientError,
-    ClosedClient,
-    ConfigError,
-    ConnectTimeout,
-    ForkedClient,
-)
 from enqueued.wire import messages
 from enqueued.wire.messages import END, ERROR, OVER, PADDED, REDELIVERED, Hello
 
@@ -72,11 +64,11 @@ class Client:
         batch_timeout: float | None = None,
     ) -> None:
         if start not in ("first", "live"):
-            raise ConfigError(f'start is "first" or "live", not {start!r}')
+            raise errors.ConfigError(f'start is "first" or "live", not {start!r}')
         if prefetch < 1:
-            raise ConfigError(f"prefetch is 1 or more, not {prefetch!r}")
+            raise errors.ConfigError(f"prefetch is 1 or more, not {prefetch!r}")
         if fixed_epoch is not None and (group is not None or not 0 <= fixed_epoch < messages.MOST_EPOCHS):
-            raise ConfigError("fixed_epoch is an epoch's number, and only for a client without a group")
+            raise errors.ConfigError("fixed_epoch is an epoch's number, and only for a client without a group")
         self._places, stream = where_to_look(where)
         self._hello = Hello(stream=stream, group=group, version=__version__)
         self._fixed_epoch = fixed_epoch
@@ -104,7 +96,12 @@ class Client:
         self._generation = self._flags = 0
         self._lease = None
         self._over = False
-        self._epoch, self._index = welcome["epoch"], welcome["index"]
+        at = welcome["epoch"], welcome["index"]
+        if self._private and isinstance(start, tuple) and at != start:
+            raise errors.ProtocolError(
+                f"the daemon begins at {at[0]}:{at[1]} where {start[0]}:{start[1]} was asked for"
+            )
+        self._epoch, self._index = at
         self._length: int | None = welcome["length"]
         self._rewinds: bool = self._private and welcome["indexed"]
         self._credit = max(1, min(self._prefetch + 1, welcome["credit_limit"]))
@@ -119,9 +116,9 @@ class Client:
 
     def _open(self) -> Link:
         if self._pid != os.getpid():
-            raise ForkedClient("this client belongs to the process that made it; make a Client in this one")
+            raise errors.ForkedClient("this client belongs to the process that made it; make a Client in this one")
         if self._link is None:
-            raise ClosedClient("this client is closed")
+            raise errors.ClosedClient("this client is closed")
         return self._link
 
     def _reconnect(self, why: Gone) -> None:
@@ -130,7 +127,9 @@ class Client:
         self._losses += 1
         if self._losses > _MOST_LOSSES:
             self._losses = 0
-            raise ConnectTimeout(f"the daemon was lost {_MOST_LOSSES} times without a batch in between, at last: {why}")
+            raise errors.ConnectTimeout(
+                f"the daemon was lost {_MOST_LOSSES} times without a batch in between, at last: {why}"
+            )
         log.warning("%s: %s; looking for it for %.0f s", self._link.place.endpoint, why, self._connect_timeout)
         self._finalizer.detach()
         self._link.close()
@@ -230,7 +229,7 @@ class Client:
             if self._batch_timeout is not None and waited >= self._batch_timeout:
                 reason = link.ask("waiting") or "the daemon does not say why"
                 at = f"{self._epoch}:{self._index}"
-                raise BatchTimeout(f"no batch within {self._batch_timeout:g} s, waiting for {at}: {reason}")
+                raise errors.BatchTimeout(f"no batch within {self._batch_timeout:g} s, waiting for {at}: {reason}")
             if time.monotonic() - told >= _TELL_S:
                 told = time.monotonic()
                 reason = link.ask("waiting") or "the daemon does not say why"
@@ -337,7 +336,7 @@ class Client:
             if isinstance(header, bytes):
                 return spec(describe(np.frombuffer(header, np.uint8)))
             if time.monotonic() > deadline:
-                raise BatchTimeout(f"the daemon has made no batch yet: {link.ask('waiting')}")
+                raise errors.BatchTimeout(f"the daemon has made no batch yet: {link.ask('waiting')}")
             link.wait(0.05)
 
     def stats(self) -> dict[str, Any]:
@@ -348,7 +347,7 @@ class Client:
             self._reconnect(gone)
             answer = self._open().ask("stats", within_s=5.0)
         if not isinstance(answer, dict):
-            raise ClientError("the daemon does not answer")
+            raise errors.ClientError("the daemon does not answer")
         return answer
 
     # -- the end ------------------------------------------------------------------------------------------------
