@@ -175,6 +175,7 @@ class Client:
             if not items and not link.fill(0):
                 if self._over:
                     raise StopIteration
+                link.flush()  # what was dropped as stale holds credit until it is told
                 self._wait(link)
             item: list[Any] = items.popleft()
             kind = item[0]
