@@ -228,7 +228,7 @@ def test_what_a_dead_member_held_comes_again_and_is_marked() -> None:
 
 def test_a_daemon_that_is_gone_for_good_is_given_up() -> None:
     """After `connect_timeout`, each time the client is used again; arrays stay."""
-    with Serving(*LARGE) as daemon, daemon.client(connect_timeout=0.3) as client:
+    with Serving(*LARGE) as daemon, daemon.ready().client(connect_timeout=0.3) as client:
         taken = iter(client)
         kept = next(taken)
         daemon.stop()

@@ -26,8 +26,8 @@ _MARK = "ENQUEUED_TEST_MARK"
 class Serving:
     """``enqueued serve FLAGS`` with the sources of tests/support importable.
 
-    A context manager: on leaving, the daemon is told to drain, must exit with `expect`, and must leave no process and no
-    file. `endpoint` is its ipc address, `log` what it has written so far.
+    A context manager: on leaving, the daemon is told to drain, must exit with `expect`, and must leave no process and
+    no file. `endpoint` is its ipc address, `log` what it has written so far.
     """
 
     def __init__(self, *flags: str, expect: int | None = 0, environ: dict[str, str] | None = None) -> None:
