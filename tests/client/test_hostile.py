@@ -303,3 +303,21 @@ def test_messages_that_were_spoilt_end_in_an_error() -> None:
 
         with FakeDaemon(reply) as daemon, client_of(daemon) as client, pytest.raises(EnqueuedError):
             next(iter(client))
+
+
+def test_what_a_seek_made_stale_is_given_back_before_waiting() -> None:
+    """Its memory may be just what the daemon waits for before it gives anything new."""
+    stale = [ticket(lease, lease) for lease in range(3)]
+    with FakeDaemon(giving(("BATCHES", stale, []))) as daemon:
+        daemon.put(1, big())
+        with client_of(daemon) as client:
+            next(iter(client))
+            with pytest.raises(BatchTimeout):
+                next(iter(client))
+        released = [run for message in daemon.heard if message[0] == "TAKE" for run in message[2]]
+        numbers = {number for first, count in released for number in range(first, first + count)}
+        done = [run for message in daemon.heard if message[0] == "TAKE" for run in message[1]]
+        assert numbers == {0, 1, 2}
+        assert done == [[0, 1]]
+        verbs = [message[0] for message in daemon.heard]
+        assert "TAKE" in verbs[verbs.index("SEEK") : verbs.index("ASK")]
