@@ -74,7 +74,7 @@ class Feed:
         self._batch_bytes = 0
         self._cell_bytes = 0
         self._sampled = self._remembered = time.monotonic()
-        self._recently_starved = self._recently_full = 0.0
+        self._recently = self._recently_starved = self._recently_full = 0.0
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -307,6 +307,7 @@ class Feed:
         self.full_s += passed * full
         self._recently_starved = self._recently_starved * weight + starving * (1 - weight)
         self._recently_full = self._recently_full * weight + full * (1 - weight)
+        self._recently = self._recently * weight + 1 - weight
 
     @property
     def verdict(self) -> str:
@@ -315,7 +316,8 @@ class Feed:
             return "loading"
         if not self._stream.groups:
             return "no client: the first batches are ready" if self._stream.full else "no client"
-        starved, full = round(self._recently_starved * 100), round(self._recently_full * 100)
+        recently = self._recently or 1.0
+        starved, full = round(self._recently_starved / recently * 100), round(self._recently_full / recently * 100)
         if starved >= 10 and starved >= full:
             return f"worker-bound: a client waits {starved} % of the time; add workers or make batches cheaper"
         if full >= 10:
