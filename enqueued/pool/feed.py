@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections import deque
 from collections.abc import Callable
 
 from enqueued.arena.segment import Slot, segment_size
@@ -14,11 +12,12 @@ from enqueued.codec.limits import aligned
 from enqueued.errors import EnqueuedError
 from enqueued.pool.channel import Message
 from enqueued.pool.handle import WorkerHandle
-from enqueued.pool.interleave import Interleave
 from enqueued.pool.memory import Memory
 from enqueued.pool.options import PoolOptions
+from enqueued.pool.pace import Pace
 from enqueued.pool.pool import Pool
 from enqueued.pool.reactor import Reactor
+from enqueued.pool.replicas import Replicas
 from enqueued.source.spec import SourceSpec
 from enqueued.stats import GroupStats, MemberStats, StreamStats
 from enqueued.stream.core import Stream
@@ -27,11 +26,9 @@ from enqueued.stream.group import Group, Member
 
 log = logging.getLogger("enqueued.pool")
 
-_SAMPLE_S = 0.01
 _MEMORY_S = 0.02
 _CLOSE_S = 0.5
 """How long a worker may take to close an idle segment before a batch that is waited for exceeds the budget."""
-_RECENT_S = 5.0
 
 
 class Feed:
@@ -56,25 +53,19 @@ class Feed:
         self.facts: Message = {}
         self.header = b""
         """The beginning of the first batch that was made: its structure, shapes and dtypes."""
-        self.starved_s = self.full_s = 0.0
         self.broken = on_broken
         self._options = options
         self._memory = memory
         self._lag_timeout = lag_timeout
         self._pool = Pool(spec, options, reactor, memory, self)
         self._stream: Stream | None = None
-        self._interleave = Interleave(spec.replicas)
-        self._epoch = 0
-        self._owed: deque[Position] = deque()
-        """Positions of a streamed source that were ordered and are not filled, in order."""
-        self._spoilt: Message | None = None
-        """Why a streamed source gives nothing any more."""
+        self._replicas = Replicas(spec.replicas, self._pool)
+        self._pace = Pace()
         self._closing: dict[int, float] = {}
         """Idle segments that a worker was asked to close, and when."""
         self._batch_bytes = 0
         self._cell_bytes = 0
-        self._sampled = self._remembered = time.monotonic()
-        self._recently = self._recently_starved = self._recently_full = 0.0
+        self._remembered = time.monotonic()
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -111,8 +102,7 @@ class Feed:
         stream = self._stream
         if stream is not None:
             stream.tick(now)
-            if now - self._sampled >= _SAMPLE_S:
-                self._sample(now)
+            self._pace.sample(stream, now)
             freed = stream.window.freed
             if freed:
                 stream.window.freed = []
@@ -121,7 +111,7 @@ class Feed:
             if self.facts["indexed"]:
                 self._order(stream)
             else:
-                self._pull(stream)
+                self._replicas.pull(stream)
             if self._pool.needy:
                 self._serve_needs(stream, now)
             if now - self._remembered >= _MEMORY_S:
@@ -140,16 +130,6 @@ class Feed:
             self._pool.order(stream.orders(capacity))
         for epoch in stream.openings():
             self._pool.open(epoch)
-
-    def _pull(self, stream: Stream) -> None:
-        room = self._options.workers * self._pool.depth - len(self._owed)
-        if room > 0 and self._pool.capacity():
-            self._owed.extend(stream.orders(room))
-        if self._spoilt is not None:
-            self._spoil(stream)
-        elif self._pool.staffed:  # what a worker is asked before it listens would be lost if it died
-            for seat, first, count in self._interleave.ask(len(self._owed)):
-                self._pool.pull(seat, self._epoch, first, count)
 
     # -- memory -------------------------------------------------------------------------------------------------
 
@@ -173,7 +153,7 @@ class Feed:
         awaited = {at for group in stream.holders for at in (group.cursor, *group.redeliver)}
         if self.facts["indexed"]:
             return any(at in worker.outstanding for at in awaited)
-        return worker.seat == self._interleave.turn and bool(self._owed) and self._owed[0] in awaited
+        return self._replicas.awaited(worker.seat, awaited)
 
     def _reclaim(self, stream: Stream, nbytes: int, now: float) -> bool:
         """Ask for an idle segment back, or make one idle; whether there was anything to give."""
@@ -232,14 +212,14 @@ class Feed:
         if self.facts["indexed"]:
             self.stream.made(position, slot)
         else:
-            self._give(seat, slot)
+            self._replicas.give(self.stream, seat, slot)
 
     def failed(self, position: Position, error: Message, seat: int) -> None:
         """The user's code raised at a position."""
         if self.facts["indexed"]:
             self.stream.failed(position, error)
         else:
-            self._give(seat, error)
+            self._replicas.give(self.stream, seat, error)
 
     def lost(self, position: Position, error: Message, *, killed: bool) -> None:
         """The worker that had a position is gone."""
@@ -256,73 +236,15 @@ class Feed:
                 log.warning("%s: epoch %d had %d batches and has %d now", self.spec.target, epoch, known, length)
                 self.stream.rehold()
 
-    # -- streamed sources ---------------------------------------------------------------------------------------
-
-    def _give(self, seat: int, batch: Slot | Message) -> None:
-        self._interleave.give(seat, batch)
-        self._fill()
-
-    def _fill(self) -> None:
-        for index, batch in self._interleave.take():
-            position = self._owed.popleft() if self._owed else (self._epoch, index)
-            if isinstance(batch, Slot):
-                self.stream.made(position, batch)
-            else:
-                self.stream.failed(position, batch)
-
     def ended(self, epoch: int, seat: int) -> None:
-        """A replica of a streamed source has come to the epoch's end; after the last one the next epoch begins."""
-        self._interleave.end(seat)
-        self._fill()
-        if self._interleave.over:
-            length = self._interleave.filled
-            self._owed.clear()
-            self._interleave = Interleave(self.spec.replicas)
-            self._epoch = epoch + 1
-            self.stream.epoch_length(epoch, length)
-            if self.facts["one_epoch"]:
-                self.stream.over_from((epoch + 1, 0))
+        """A replica of a streamed source has come to the epoch's end."""
+        self._replicas.ended(self.stream, epoch, seat, last=self.facts["one_epoch"])
 
     def lost_replica(self, seat: int, error: Message) -> None:
         """The worker of a streamed source is gone, and with it where the source stood."""
-        message = f"{error['message']}; a streamed source cannot go on from where it stood: restart the daemon"
-        self._spoilt = {**error, "message": message}
-
-    def _spoil(self, stream: Stream) -> None:
-        """Give the reason at the next position, and nothing after it."""
-        if self._owed and self._spoilt is not None:
-            position = self._owed[0]
-            stream.failed(position, self._spoilt)
-            self._owed.clear()
-            stream.over_from((position[0], position[1] + 1))
+        self._replicas.lose(error)
 
     # -- stats --------------------------------------------------------------------------------------------------
-
-    def _sample(self, now: float) -> None:
-        stream, passed = self.stream, now - self._sampled
-        self._sampled = now
-        weight = math.exp(-passed / _RECENT_S)
-        starving, full = stream.starving, stream.full
-        self.starved_s += passed * starving
-        self.full_s += passed * full
-        self._recently_starved = self._recently_starved * weight + starving * (1 - weight)
-        self._recently_full = self._recently_full * weight + full * (1 - weight)
-        self._recently = self._recently * weight + 1 - weight
-
-    @property
-    def verdict(self) -> str:
-        """Who is the bottleneck, from the last seconds."""
-        if self._stream is None:
-            return "loading"
-        if not self._stream.groups:
-            return "no client: the first batches are ready" if self._stream.full else "no client"
-        recently = self._recently or 1.0
-        starved, full = round(self._recently_starved / recently * 100), round(self._recently_full / recently * 100)
-        if starved >= 10 and starved >= full:
-            return f"worker-bound: a client waits {starved} % of the time; add workers or make batches cheaper"
-        if full >= 10:
-            return f"client-bound: the queue is full {full} % of the time; the workers could do more"
-        return "balanced"
 
     def stats(self, describe: Callable[[Member], MemberStats]) -> StreamStats:
         """A snapshot; `describe` tells of a member what only the server knows."""
@@ -330,7 +252,7 @@ class Feed:
         groups = () if stream is None else tuple(_group_stats(g, describe) for g in stream.groups.values())
         cursors = [group.cursor for group in stream.groups.values()] if stream is not None else []
         at = max(cursors, default=(0, 0))
-        outstanding = sum(len(worker.outstanding) for worker in self._pool.workers()) + len(self._owed)
+        outstanding = sum(len(worker.outstanding) for worker in self._pool.workers()) + len(self._replicas.owed)
         queued = stream.window.queued if stream is not None else 0
         return StreamStats(
             name=self.name,
@@ -346,10 +268,10 @@ class Feed:
             failed=stream.failed_count if stream is not None else 0,
             worker_restarts=self._pool.restarts,
             make_s=self._pool.make_s,
-            starved_s=self.starved_s,
-            full_s=self.full_s,
+            starved_s=self._pace.starved_s,
+            full_s=self._pace.full_s,
             slot_bytes=self._memory.table.total_bytes,
-            verdict=self.verdict,
+            verdict=self._pace.verdict(stream),
             workers=tuple(worker.stats() for worker in self._pool.workers()),
             groups=groups,
         )
