@@ -15,7 +15,7 @@ import msgpack
 
 KEYS = {
     "to a zygote": ("boot", "fork", "next", "quit"),
-    "from a zygote": ("ready", "broken", "forked", "exited", "stepped", "gone"),
+    "from a zygote": ("ready", "broken", "forked", "exited", "stepped", "progress", "gone"),
     "to a worker": ("make", "free", "grant", "close", "length", "quit"),
     "from a worker": ("up", "segment", "closed", "made", "failed", "ended", "length", "need", "broken"),
 }

@@ -39,6 +39,8 @@ class Generation:
         self.gone = False
         """Whether its end is known."""
         self.length = 0
+        self.unwanted_since: float | None = None
+        """Since when no group is near its epoch."""
         self._began = time.monotonic()
         self.crew: dict[int, WorkerHandle] = {}
         """Workers by number."""
@@ -61,22 +63,31 @@ class Generation:
         worker = self.crew[number] = WorkerHandle(number, seat, lanes, channel, page)
         return worker
 
-    def next(self) -> Generation:
-        """Have the zygote of the following epoch forked from this one."""
+    def step_to(self, epoch: int) -> Generation:
+        """Have the zygote of a later epoch forked from this one; it calls `on_epoch_end` once for each in between."""
         channel, theirs = Channel.pair()
-        following = Generation(self.epoch + 1, channel, self)
+        following = Generation(epoch, channel, self)
         with theirs, contextlib.suppress(OSError):
-            self.channel.send({"next": [following.epoch, following.number]}, (theirs.fileno(),))
+            self.channel.send({"next": [epoch, following.number, epoch - self.epoch]}, (theirs.fileno(),))
         return following
+
+    def progressed(self) -> None:
+        """It has taken a step on a long way: its time begins anew."""
+        self._began = time.monotonic()
 
     def end_if_slow(self, limit_s: float, now: float) -> bool:
         """Kill a zygote that is not ready after so long: user code hangs between epochs; whether it was."""
         if self.ready or not self.pid or now - self._began < limit_s:
             return False
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        self.pid = 0
+        self.kill()
         return True
+
+    def kill(self) -> None:
+        """End a zygote that runs user code."""
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            self.pid = 0
 
     def quit(self) -> None:
         """Have the zygote and its workers end; workers finish the batch that they are making."""

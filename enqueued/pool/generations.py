@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from enqueued.pool.generation import Generation
 from enqueued.pool.handle import WorkerHandle
 
+_FORSAKEN_S = 5.0
+
 
 class Generations:
     """Generations by epoch. A source without `on_epoch_end` has one, for all epochs: then `hooked` is False.
@@ -40,9 +42,13 @@ class Generations:
         if self._by_epoch.get(generation.epoch) is generation:
             del self._by_epoch[generation.epoch]
 
-    def after(self, generation: Generation) -> Generation | None:
-        """The generation that was forked from this one."""
-        return self._by_epoch.get(generation.epoch + 1)
+    def numbered(self, number: int) -> Generation | None:
+        """The generation with this number, if it still counts."""
+        return next((one for one in self._by_epoch.values() if one.number == number), None)
+
+    def children(self, generation: Generation) -> list[Generation]:
+        """The generations that are being made out of this one."""
+        return [one for one in self._by_epoch.values() if one.parent is generation]
 
     def key(self, epoch: int) -> int:
         """The epoch whose generation makes this epoch's batches."""
@@ -66,14 +72,26 @@ class Generations:
 
     def _step_towards(self, epoch: int) -> None:
         before = max((e for e, g in self._by_epoch.items() if e < epoch and g.alive), default=None)
-        if before is not None and self._by_epoch[before].ready and before + 1 not in self._by_epoch:
-            self.add(self._by_epoch[before].next())
+        if before is not None and self._by_epoch[before].ready and epoch not in self._by_epoch:
+            self.add(self._by_epoch[before].step_to(epoch))
 
     def given_up(self, generation: Generation) -> list[int]:
         """The epochs that cannot be opened because this generation cannot be made."""
         epochs = sorted(epoch for epoch in self.opening if epoch >= generation.epoch)
         self.opening.difference_update(epochs)
         return epochs
+
+    def forsaken(self, epochs_in_use: set[int], now: float) -> list[Generation]:
+        """Generations that are being made and that nobody has wanted for a while: their client has left."""
+        found = []
+        for epoch, generation in self._by_epoch.items():
+            if generation.ready or not epoch or epoch in epochs_in_use:
+                generation.unwanted_since = None
+            elif generation.unwanted_since is None:
+                generation.unwanted_since = now
+            elif generation.alive and now - generation.unwanted_since > _FORSAKEN_S:
+                found.append(generation)
+        return found
 
     def retire(self, epochs_in_use: set[int]) -> None:
         """End the workers of epochs that no group needs, and all but the newest few of their zygotes.

@@ -100,6 +100,10 @@ class Pool(Crew):
     def retire(self, epochs_in_use: set[int]) -> None:
         """End the workers of epochs that no group needs, and all but `max_generations` of their zygotes."""
         self._generations.retire(epochs_in_use)
+        for generation in self._generations.forsaken(epochs_in_use, time.monotonic()):
+            generation.kill()
+            message = f"{self.spec.target}: epoch {generation.epoch} was not opened: its client has left"
+            self._cannot_load(generation, {"message": message, "traceback": "", "worker": "the zygote"})
 
     def _watch_zygote(self, generation: Generation) -> None:
         self._reactor.watch(generation.channel.fileno(), lambda: self._hear_zygote(generation))
@@ -136,13 +140,15 @@ class Pool(Crew):
                 self._worker_died(generation, worker, death_of(status))
         elif "stepped" in message:
             number, pid = message["stepped"]
-            following = self._generations.after(generation)
-            if following is not None and following.number == number:
+            following = self._generations.numbered(number)
+            if following is not None:
                 following.pid = pid
+        elif "progress" in message:
+            generation.progressed()
         elif "gone" in message:
             number, status = message["gone"]
-            following = self._generations.after(generation)
-            if following is not None and following.number == number and not following.ready and following.alive:
+            following = self._generations.numbered(number)
+            if following is not None and not following.ready and following.alive:
                 self._cannot_open(following, death_of(status))
 
     def _ready(self, generation: Generation, facts: Message) -> None:
@@ -178,9 +184,9 @@ class Pool(Crew):
 
     def _drop(self, generation: Generation) -> None:
         self._disown(generation)
-        following = self._generations.after(generation)
-        if following is not None and following.silent and following.parent is generation:
-            self._disown(following)  # it was lost with this one
+        for following in self._generations.children(generation):
+            if following.silent:
+                self._disown(following)  # it was lost with this one
         self._generations.proceed()
 
     def _zygote_ended(self, generation: Generation) -> None:

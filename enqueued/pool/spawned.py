@@ -45,14 +45,12 @@ def spawn_worker(spec: SourceSpec, source: IndexedSource | StreamedSource, worke
     return _spawn("worker", spec, source, worker, fds)
 
 
-def spawn_zygote(spec: SourceSpec, source: IndexedSource, epoch: int, fds: list[int]) -> int:
-    """Start the zygote of an epoch in a fresh interpreter, with the source as it was in the epoch before; its pid."""
-    return _spawn("zygote", spec, source, epoch, fds)
+def spawn_zygote(spec: SourceSpec, source: IndexedSource, epoch: int, steps: int, fds: list[int]) -> int:
+    """Start the zygote of an epoch in a fresh interpreter, with the source as it was so many epochs before; its pid."""
+    return _spawn("zygote", spec, source, {"epoch": epoch, "steps": steps}, fds)
 
 
-def _spawn(
-    kind: str, spec: SourceSpec, source: IndexedSource | StreamedSource, role: Message | int, fds: list[int]
-) -> int:
+def _spawn(kind: str, spec: SourceSpec, source: IndexedSource | StreamedSource, role: Message, fds: list[int]) -> int:
     state = source.user if isinstance(source, IndexedSource) else None
     memo = os.memfd_create("enqueued-state", os.MFD_CLOEXEC)
     try:
@@ -82,7 +80,7 @@ def main(arguments: list[str]) -> None:
     if kind == "worker":
         work(source, role, fds)
     elif isinstance(source, IndexedSource):
-        follow(spec, source, role, fds[0])
+        follow(spec, source, role["epoch"], role["steps"], fds[0])
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ from enqueued.source.load import build
 from enqueued.source.spec import SourceSpec
 from enqueued.source.streamed import StreamedSource
 
+_PROGRESS_S = 1.0
+"""How often a zygote on its way to a late epoch says that it goes on."""
+
 
 class Zygote:
     """The loaded source, and the children that were made from it."""
@@ -71,10 +74,15 @@ class Zygote:
             "load_s": time.monotonic() - began,
         }
 
-    def step(self) -> Message:
-        """Go on to the next epoch: `on_epoch_end`, then the next epoch's length."""
+    def step(self, steps: int) -> Message:
+        """Go on by so many epochs: `on_epoch_end` for each, then the last one's length."""
         assert isinstance(self._source, IndexedSource)
-        self._source.end_epoch()
+        told = time.monotonic()
+        for _ in range(steps):
+            self._source.end_epoch()
+            if time.monotonic() - told > _PROGRESS_S:
+                told = time.monotonic()
+                self._channel.send({"progress": 1})
         return {"length": self._source.length()}
 
     def serve(self) -> NoReturn:
@@ -120,14 +128,14 @@ class Zygote:
             self._children[pid] = ("exited", worker["number"])
             self._channel.send({"forked": [worker["number"], pid]})
         elif "next" in message:
-            epoch, number = message["next"]
+            epoch, number, steps = message["next"]
             if self._spawns:
                 assert isinstance(self._source, IndexedSource)
-                pid = spawn_zygote(self._spec, self._source, epoch, fds)
+                pid = spawn_zygote(self._spec, self._source, epoch, steps, fds)
             else:
                 pid = os.fork()
             if pid == 0:
-                self._become(wakeup, lambda: self._next_epoch(epoch, fds[0]))
+                self._become(wakeup, lambda: self._later_epoch(epoch, steps, fds[0]))
             self._children[pid] = ("gone", number)
             self._channel.send({"stepped": [number, pid]})
         for fd in fds:
@@ -152,11 +160,11 @@ class Zygote:
         finally:
             os._exit(code)
 
-    def _next_epoch(self, epoch: int, fd: int) -> None:
+    def _later_epoch(self, epoch: int, steps: int, fd: int) -> None:
         self._channel = Channel(socket.socket(fileno=fd))
         gc.unfreeze()
         name_process(f"enq-zygote-{epoch}")
-        tell(self._channel, self.step)
+        tell(self._channel, lambda: self.step(steps))
         self.serve()
 
 
@@ -177,14 +185,14 @@ def tell(channel: Channel, prepare: Any) -> None:
     os._exit(0)
 
 
-def follow(spec: SourceSpec, source: IndexedSource, epoch: int, fd: int) -> NoReturn:
+def follow(spec: SourceSpec, source: IndexedSource, epoch: int, steps: int, fd: int) -> NoReturn:
     """Be the zygote of an epoch in a fresh interpreter."""
     channel = Channel(socket.socket(fileno=fd))
     name_process(f"enq-zygote-{epoch}")
-    source.enter(epoch - 1)
+    source.enter(epoch - steps)
     zygote = Zygote(channel, spec, "spawn")
     zygote.take(source)
-    tell(channel, zygote.step)
+    tell(channel, lambda: zygote.step(steps))
     zygote.serve()
 
 

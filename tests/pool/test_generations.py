@@ -46,21 +46,32 @@ def epochs(generations: Generations) -> list[int]:
 
 
 def test_an_epoch_is_made_out_of_the_nearest_before(make: Make) -> None:
-    """Step by step, each once."""
+    """In one go, once; a later one waits for it and goes on from there."""
     generations = make(4)
     assert generations.find(0) is not None
     assert generations.find(3) is None
     assert generations.find(3) is None
-    assert epochs(generations) == [0, 1]
-    arrive(generations, 1)
-    assert epochs(generations) == [0, 1, 2]
-    arrive(generations, 2)
-    assert generations.find(3) is None
+    assert generations.find(5) is None
+    assert epochs(generations) == [0, 3]
     arrive(generations, 3)
+    assert epochs(generations) == [0, 3, 5]
     found = generations.find(3)
     assert found is not None
     assert found.epoch == 3
+    arrive(generations, 5)
     assert not generations.opening
+
+
+def test_what_nobody_wants_any_more_is_not_made(make: Make) -> None:
+    """An epoch on its way is forsaken when no group has been near it for a while, and not before."""
+    generations = make(4)
+    generations.find(1000)
+    assert generations.forsaken({0, 1000}, 0.0) == []
+    assert generations.forsaken({0}, 1.0) == []
+    assert generations.forsaken({0}, 5.0) == []
+    assert [one.epoch for one in generations.forsaken({0}, 7.0)] == [1000]
+    assert generations.forsaken({1000}, 8.0) == []
+    assert generations.forsaken({0}, 9.0) == []
 
 
 def test_without_a_hook_one_image_is_all_epochs(make: Make) -> None:
@@ -103,11 +114,12 @@ def test_nothing_is_let_go_while_an_epoch_is_opened(make: Make) -> None:
 def test_what_cannot_be_made_is_given_up_with_all_that_follows(make: Make) -> None:
     """And asked for again it is tried again, once its remains are gone."""
     generations = make(4)
+    generations.find(1)
     generations.find(3)
     broken = next(one for one in generations if one.epoch == 1)
     broken.alive = False
-    assert generations.given_up(broken) == [3]
-    assert generations.find(2) is None
+    assert generations.given_up(broken) == [1, 3]
+    assert generations.find(1) is None
     generations.discard(broken)
     generations.proceed()
     assert [one.epoch for one in generations if one.alive] == [0, 1]
