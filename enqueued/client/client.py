@@ -17,8 +17,9 @@ import numpy as np
 from enqueued import __version__, errors
 from enqueued.batch import Batch
 from enqueued.client.failure import source_error
+from enqueued.client.handoff import Gone
 from enqueued.client.iteration import ENDED, Epoch, Steps
-from enqueued.client.link import Gone, Link
+from enqueued.client.link import Link
 from enqueued.client.search import find, where_to_look
 from enqueued.codec.decode import decode
 from enqueued.codec.spec import describe, spec

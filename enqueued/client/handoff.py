@@ -5,15 +5,22 @@ from __future__ import annotations
 import array
 import os
 import socket
+import struct
+from pathlib import Path
 from typing import Any
 
 import msgpack
 
 from enqueued.errors import ProtocolError
 from enqueued.wire.messages import PROTOCOL
+from enqueued.wire.places import HAND_OFF, Place, trusted
 
 _ANSWER_S = 10.0
 _FD_SPACE = socket.CMSG_SPACE(array.array("i").itemsize)
+
+
+class Gone(Exception):
+    """The daemon is not there, or no longer; the text says why."""
 
 
 class Anchor:
@@ -35,9 +42,9 @@ class HandOff:
     def __init__(self, path: str) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
-            sock.settimeout(_ANSWER_S)
+            # the kernel's own limit: with Python's, a listener whose line is full would be an error at once
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(_ANSWER_S), 0))
             sock.connect(path)
-            sock.settimeout(None)
         except BaseException:
             sock.close()
             raise
@@ -79,3 +86,21 @@ class HandOff:
                 os.close(fd)
             raise ProtocolError(f"the hand-off socket says {data!r:.100}: {error}") from None
         return (message if isinstance(message, dict) else {}), list(fds)
+
+
+def reach(place: Place) -> HandOff | None:
+    """A connection to the hand-off of a daemon on this host, None for one elsewhere. Raises `Gone`."""
+    if place.path is None:
+        return None
+    if not trusted(Path(place.path).parent):
+        raise Gone("the folder belongs to another user, or everybody may write to it")
+    try:
+        return HandOff(place.path + HAND_OFF)
+    except FileNotFoundError:
+        raise Gone("there is no socket") from None
+    except ConnectionRefusedError:
+        raise Gone("a socket is left, but no daemon listens to it") from None
+    except PermissionError:
+        raise Gone("this user may not connect to it (see --socket-mode, and the group of the socket)") from None
+    except OSError as error:
+        raise Gone(f"the hand-off failed: {error}") from None

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import zmq
 
 from enqueued.arena.segment import SMALL
 from enqueued.arena.views import Views
-from enqueued.client.handoff import HandOff
+from enqueued.client.handoff import Gone, HandOff, reach
 from enqueued.errors import ProtocolError, Refused
 from enqueued.wire import messages
 from enqueued.wire.messages import (
@@ -32,15 +31,11 @@ from enqueued.wire.messages import (
     to_runs,
     unpack,
 )
-from enqueued.wire.places import HAND_OFF, Place, trusted
+from enqueued.wire.places import Place
 
 _ANSWER_S = 5.0
 _GOODBYE_S = 1.0
 _LINGER_MS = 500
-
-
-class Gone(Exception):
-    """The daemon is not there, or no longer; the text says why."""
 
 
 class Link:
@@ -70,7 +65,7 @@ class Link:
         self._poller = zmq.Poller()
         try:
             self._connect()
-            self._handoff = self._hand_off()
+            self._handoff = reach(self.place)
             if self._handoff is not None:
                 self.views.anchor = self._handoff.anchor
                 hello = replace(hello, token=self._handoff.token)
@@ -98,23 +93,6 @@ class Link:
             self._socket.connect(self.place.endpoint)
         except zmq.ZMQError as error:
             raise Gone(str(error)) from None
-
-    def _hand_off(self) -> HandOff | None:
-        path = self.place.path
-        if path is None:
-            return None
-        if not trusted(Path(path).parent):
-            raise Gone("the folder belongs to another user, or everybody may write to it")
-        try:
-            return HandOff(path + HAND_OFF)
-        except FileNotFoundError:
-            raise Gone("there is no socket") from None
-        except ConnectionRefusedError:
-            raise Gone("a socket is left, but no daemon listens to it") from None
-        except PermissionError:
-            raise Gone("this user may not connect to it (see --socket-mode, and the group of the socket)") from None
-        except OSError as error:
-            raise Gone(f"the hand-off failed: {error}") from None
 
     def _await_welcome(self, answer_s: float, on_loading: Callable[[str], None]) -> dict[str, Any]:
         deadline: float | None = time.monotonic() + answer_s

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
 import zmq
 
+from enqueued.client.handoff import Gone, reach
 from enqueued.client.search import where_to_look
 from enqueued.errors import ConnectTimeout
 from enqueued.wire.messages import ANSWER, ASK, FROM_DAEMON, pack, unpack
@@ -19,8 +19,10 @@ def query(what: str, endpoint: str | None = None, timeout_s: float = 5.0) -> dic
     tried = []
     deadline = time.monotonic() + timeout_s
     for place in where_to_look(endpoint)[0]:
-        if place.path is not None and not os.path.exists(place.path):
-            tried.append(f"  {place.endpoint}: there is no socket")
+        try:
+            reach(place)  # a socket that was left would swallow the question, and the time for the next place
+        except Gone as gone:
+            tried.append(f"  {place.endpoint}: {gone}")
             continue
         answer = _ask(place, what, max(0.1, deadline - time.monotonic()))
         if answer is not None:

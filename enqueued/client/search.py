@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from enqueued.client.link import Gone, Link
+from enqueued.client.handoff import Gone
+from enqueued.client.link import Link
 from enqueued.errors import ConnectTimeout
 from enqueued.wire.messages import Hello
 from enqueued.wire.places import Place, parse, places

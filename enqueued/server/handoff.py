@@ -21,6 +21,8 @@ log = logging.getLogger("enqueued.server")
 _CREDENTIALS = struct.Struct("3i")
 _SO_PEERPIDFD = 77  # linux/socket.h, Linux 6.5
 _MOST_BYTES = 256
+_MOST_AT_ONCE = 64
+"""Connections that are accepted before others get their turn."""
 
 
 class Peer:
@@ -73,10 +75,14 @@ class HandOff:
         return self._peers[token].pid
 
     def _accept(self) -> None:
-        try:
-            sock, _ = self._listener.accept()
-        except OSError:  # it has left again, or there is no descriptor for it
-            return
+        for _ in range(_MOST_AT_ONCE):
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:  # nobody is left, it has left again, or there is no descriptor for it
+                return
+            self._admit(sock)
+
+    def _admit(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         pid, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
         if (uid not in (0, os.getuid()) and not self._anyone) or len(self._peers) >= self._most:

@@ -28,6 +28,7 @@ REDELIVERED, PADDED = 1, 2
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MOST_RUNS = 4096
+_MOST_LEASES = 65536
 _BOUND = 1 << 63
 _NUMBERS = {kind: (count, Struct(f"{count}q")) for kind, count in ((0, 9), (1, 6), (2, 6), (3, 4), (4, 2))}
 """For each kind of item how many numbers it begins with; packing them checks at once that they are integers."""
@@ -140,6 +141,8 @@ def runs(plain: list[Any]) -> list[Run]:
     for run in plain:
         if not isinstance(run, list) or len(run) != 2 or not all(map(_is_count, run)):
             raise ProtocolError("a run is [first, count]")
+    if sum(count for _, count in plain) > _MOST_LEASES:
+        raise ProtocolError(f"runs of more than {_MOST_LEASES} leases")
     return [(first, count) for first, count in plain]
 
 
