@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from enqueued.batch import Position
 
-_ROW = struct.Struct("<qqd")
+_ROW = struct.Struct("qqd")  # native: each field is written and read in one go
+_EPOCH, _REST = struct.Struct("q"), struct.Struct("qd")
 
 
 class Doing(NamedTuple):
@@ -38,12 +39,18 @@ class Page:
         return page, fd
 
     def begin(self, lane: int, epoch: int, index: int) -> None:
-        """This lane makes a position from now on."""
-        _ROW.pack_into(self._memory, lane * _ROW.size, epoch, index, time.monotonic())
+        """This lane makes a position from now on.
+
+        The epoch comes last: the daemon reads at any moment, and would take a new position with the time of no position
+        for a make that has taken since the machine was started.
+        """
+        row = lane * _ROW.size
+        _REST.pack_into(self._memory, row + _EPOCH.size, index, time.monotonic())
+        _EPOCH.pack_into(self._memory, row, epoch)
 
     def rest(self, lane: int) -> None:
         """This lane makes nothing."""
-        _ROW.pack_into(self._memory, lane * _ROW.size, -1, -1, 0.0)
+        _EPOCH.pack_into(self._memory, lane * _ROW.size, -1)
 
     def doing(self, now: float) -> list[Doing]:
         """What is being made, the longest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 import pytest
@@ -50,3 +51,22 @@ def test_it_is_read_after_the_worker_has_died(pages: Pages) -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     assert [one.position for one in daemon.doing(time.monotonic())] == [(3, 14)]
+
+
+def test_what_is_read_while_it_is_written_never_seems_old(pages: Pages) -> None:
+    """A daemon that sees a new position with another one's time would kill a healthy worker."""
+    daemon, worker = pages
+    began = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        while True:
+            worker.begin(0, 2, 5)
+            worker.rest(0)
+    try:
+        read = [daemon.doing(time.monotonic()) for _ in range(100_000)]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    limit = time.monotonic() - began
+    assert not [found for found in read if found and found[0].seconds > limit]
+    assert {found[0].position[1] for found in read if found} <= {5}
