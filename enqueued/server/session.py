@@ -15,6 +15,8 @@ from enqueued.wire.messages import BATCHES, END, ERROR, FRAME, OVER, REDELIVERED
 
 _ALONE = 64 * 1024
 """A frame of this many bytes does not wait for others: each goes in a message of its own."""
+_MOST_TEXT = 128 * 1024
+"""Errors of so many characters do not wait for more: a message has a bound, and an error may be long."""
 
 
 class Session:
@@ -37,6 +39,7 @@ class Session:
         self._views: list[memoryview] = []
         self._sending: deque[tuple[Sent, list[tuple[int, int]]]] = deque()
         self._leases: list[tuple[int, int]] = []
+        self._text = 0
         self.forget: list[int] = []
         """Segments that it is to unmap."""
 
@@ -47,6 +50,9 @@ class Session:
             head = [decision.lease, decision.generation, *decision.position, flags]
             if decision.error is not None:
                 self._items.append([ERROR, *head, decision.error])
+                self._text += sum(map(len, decision.error.values()))
+                if self._text >= _MOST_TEXT:
+                    return self.flush()
             elif self.frames:
                 self._items.append([FRAME, *head])
                 self._views.append(table.view(decision.slot))
@@ -67,7 +73,7 @@ class Session:
             return True
         message = pack(BATCHES, self._items, self.forget)
         views, leases = self._views, self._leases
-        self._items, self.forget, self._views, self._leases = [], [], [], []
+        self._items, self.forget, self._views, self._leases, self._text = [], [], [], [], 0
         sent = self.endpoint.send(self.peer, message, views)
         if sent is None:
             return False
