@@ -51,6 +51,10 @@ class SegmentTable:
         row = self._rows.get(number)
         return None if row is None or row.withdrawn else row.worker
 
+    def used(self, number: int) -> int:
+        """How many batches lie in a segment."""
+        return self._rows[number].used
+
     def use(self, slot: Slot) -> None:
         """A batch lies in this slot."""
         self._rows[slot.segment].used += 1

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from enqueued.arena.segment import Slot
 from enqueued.batch import Position
-from enqueued.errors import EnqueuedError, LoadError
+from enqueued.errors import ConfigError, EnqueuedError, LoadError
 from enqueued.pool.channel import Message
 from enqueued.pool.deaths import Deaths
 from enqueued.pool.generation import Generation
@@ -169,7 +169,7 @@ class Crew:
             self._deaths.reset()
             for epoch, index, segment, offset, nbytes, make_us in message["made"]:
                 position, slot = (epoch, index), Slot(segment, offset, nbytes)
-                worker.outstanding.pop(position, None)
+                worker.answered(position)
                 worker.busy_us += make_us
                 self._table.use(slot)
                 self._events.made(position, slot, worker.seat)
@@ -177,6 +177,9 @@ class Crew:
             self.make_s += (make_us / 1e6 - self.make_s) * (0.1 if self.make_s else 1.0)
         elif "segment" in message:
             number, size = message["segment"]
+            if not fds:
+                self._break(ConfigError("the daemon may open no more files: raise ulimit -n, or ask for fewer batches"))
+                return
             worker.granted -= size
             self._memory.arrived(size)
             self._table.add(number, fds[0], size, worker.number)
@@ -186,7 +189,7 @@ class Crew:
         elif "failed" in message:
             self._deaths.reset()
             epoch, index, error = message["failed"]
-            worker.outstanding.pop((epoch, index), None)
+            worker.answered((epoch, index))
             self._events.failed((epoch, index), error, worker.seat)
         elif "need" in message:
             epoch, index, nbytes = message["need"]

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from enqueued.arena.segment import Slot, segment_size
+from enqueued.arena.segment import Slot
 from enqueued.batch import Position
 from enqueued.codec.limits import aligned
 from enqueued.errors import EnqueuedError
@@ -23,6 +23,7 @@ from enqueued.stats import GroupStats, MemberStats, StreamStats
 from enqueued.stream.core import Stream
 from enqueued.stream.decisions import Decision
 from enqueued.stream.group import Group, Member
+from enqueued.stream.window import Entry
 
 log = logging.getLogger("enqueued.pool")
 
@@ -64,7 +65,6 @@ class Feed:
         self._closing: dict[int, float] = {}
         """Idle segments that a worker was asked to close, and when."""
         self._batch_bytes = 0
-        self._cell_bytes = 0
         self._remembered = time.monotonic()
 
     # -- life ---------------------------------------------------------------------------------------------------
@@ -143,7 +143,9 @@ class Feed:
         stuck = self.facts["indexed"] and stream.starving
         stuck = stuck and all(worker.needs or not worker.outstanding for worker in self._pool.workers())
         for at, nbytes, worker in sorted(requests, key=lambda request: request[0]):
-            urgent = not self._reclaim(stream, nbytes, now) and (stuck or self._awaited(stream, worker))
+            urgent = stuck or self._awaited(stream, worker)
+            if not self._memory.fits(nbytes) and (self._reclaim(now) or (urgent and self._evict(stream, at, worker))):
+                continue
             if self._memory.grant(nbytes, urgent=urgent):
                 worker.grant(at, nbytes)
                 stuck = False
@@ -155,10 +157,8 @@ class Feed:
             return any(at in worker.outstanding for at in awaited)
         return self._replicas.awaited(worker.seat, awaited)
 
-    def _reclaim(self, stream: Stream, nbytes: int, now: float) -> bool:
-        """Ask for an idle segment back, or make one idle; whether there was anything to give."""
-        if self._memory.fits(nbytes):
-            return False
+    def _reclaim(self, now: float) -> bool:
+        """Ask for an idle segment back; whether one may come."""
         idle = {segment: worker for worker, segment in self._memory.table.idle()}
         self._closing = {segment: asked for segment, asked in self._closing.items() if segment in idle}
         crew = {worker.number: worker for worker in self._pool.workers()}
@@ -170,15 +170,29 @@ class Feed:
                     worker.close_segments([segment])
                 if now - asked < _CLOSE_S:  # a busy one closes it between two batches
                     return True
-        return stream.evict()
+        return False
+
+    def _evict(self, stream: Stream, at: Position, needy: WorkerHandle) -> bool:
+        """Make a segment idle whose batches are needed last, and later than position `at`; whether there is one.
+
+        A slot alone would be filled again by the worker whose segment it lies in, and help nobody else.
+        """
+        crew = {worker.number for worker in self._pool.workers() if worker is needy or not worker.needs}
+        found: dict[int, list[Entry]] = {}
+        for entry in stream.spare():
+            if entry.position > at:
+                found.setdefault(entry.slot.segment, []).append(entry)
+        for segment, entries in found.items():
+            if self._memory.table.worker(segment) in crew and self._memory.table.used(segment) == len(entries):
+                stream.evict(entries)
+                self._pool.needy = True  # to have it closed before it is written again
+                return True
+        return False
 
     def _fit(self, nbytes: int) -> None:
         """Look ahead no further than the memory goes."""
-        self._batch_bytes = max(self._batch_bytes, nbytes)
-        cell = segment_size(nbytes) if nbytes > 1 << 20 else nbytes
-        if cell > self._cell_bytes:
-            self._cell_bytes = cell
-            self.stream.resize(self._memory.limit // cell - self._options.workers)
+        self._batch_bytes = nbytes
+        self.stream.resize(self._memory.room(nbytes) - self._options.workers)
 
     # -- what the pool says -------------------------------------------------------------------------------------
 

@@ -72,6 +72,11 @@ class WorkerHandle:
         """Have a replica of a streamed source make its next `count` batches; the first of them is at `first`."""
         self._make.append((epoch, first, count))
 
+    def answered(self, position: Position) -> None:
+        """It has made a position, or failed to; if it waited for memory, a slot came free for it."""
+        self.outstanding.pop(position, None)
+        self.needs.pop(position, None)
+
     def free(self, slot: Slot) -> None:
         """A slot of this worker's may be written again."""
         self._free.append((slot.segment, slot.offset))

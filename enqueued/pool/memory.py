@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from enqueued.arena.segment import cell_size, cells_per_segment, segment_size
 from enqueued.arena.table import SegmentTable
 
 _SHARE = 4
@@ -59,11 +60,20 @@ class Memory:
     def __init__(self, limit: int | None) -> None:
         self.table = SegmentTable()
         self.limit = limit if limit is not None else max(1 << 20, available_bytes() // _SHARE)
+        self.most_segments = 1 << 20
+        """How many segments the queue may take, for each of them is an open file of the daemon's."""
         self._granted = 0
 
     def fits(self, nbytes: int) -> bool:
-        """Whether the budget has room for so much more."""
-        return self.table.total_bytes + self._granted + nbytes <= self.limit
+        """Whether the budget has room for a segment of this size."""
+        room = self.table.total_bytes + self._granted + nbytes <= self.limit
+        return room and len(self.table) < self.most_segments
+
+    def room(self, nbytes: int) -> int:
+        """How many batches of this size fit the budget."""
+        cell = cell_size(nbytes)
+        cells = cells_per_segment(cell)
+        return min(self.limit // (segment_size(cell) if cells == 1 else nbytes), self.most_segments * cells)
 
     def grant(self, nbytes: int, *, urgent: bool) -> bool:
         """Set memory aside for a worker, if there is any; `urgent` when a client waits for just this batch."""

@@ -10,6 +10,7 @@ import resource
 import secrets
 import signal
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -38,6 +39,7 @@ log = logging.getLogger("enqueued.server")
 _TURN_S = 0.1
 _PAGE = os.sysconf("SC_PAGESIZE")
 _SPARE_FILES = 100
+_FILES_PER_CLIENT = 4
 _LINE_S = 1.0
 """How long the start-up line waits for the first batch, so that it can tell its size."""
 
@@ -118,13 +120,13 @@ class Daemon:
         """Take the name before anything else, and let clients in before the source is loaded: they wait for it."""
         path = self._place.path or ""
         daemon = self._settings.daemon
-        with contextlib.suppress(FileNotFoundError, PermissionError):
-            os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-        self._check_files()
+        self._memory.most_segments = self._count_files()
         try:
+            os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
             self._undo.append(Lock(path).release)
         except OSError as error:
             raise ConfigError(f"{path} cannot be used: {error.strerror}") from None
+        _spare(path, path + HAND_OFF)
         self._watch_signals()
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._undo.append(context.term)
@@ -153,14 +155,20 @@ class Daemon:
         endpoint.watch(self._loop, lambda: self._hub.hear(endpoint))
         self._endpoints.append(endpoint)
 
-    def _check_files(self) -> None:
-        """ZeroMQ aborts, or spins, where a process runs out of descriptors: better to say so at the start."""
+    def _count_files(self) -> int:
+        """How many segments there may be: each takes a descriptor, as clients do.
+
+        ZeroMQ aborts, or spins, where a process runs out of them: better to say so at the start.
+        """
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = min(hard, 4 * self._settings.daemon.max_clients + _SPARE_FILES)
-        if soft < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        if wanted < 2 * _SPARE_FILES:
+        if hard < 2 * _SPARE_FILES:
             raise ConfigError(f"only {hard} files may be open (ulimit -n), and the daemon needs {2 * _SPARE_FILES}")
+        others = _FILES_PER_CLIENT * self._settings.daemon.max_clients + _SPARE_FILES
+        queues = sum(stream.max_queue_size + 2 * stream.worker_count for stream in self._settings.streams.values())
+        files = max(soft, min(hard, others + queues))
+        if soft < files:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+        return max(files // 4, files - others)
 
     def _watch_signals(self) -> None:
         """Signals only record; the loop acts."""
@@ -264,6 +272,14 @@ def serve(settings: Settings) -> int:
     for remark in settings.remarks:
         log.warning("%s", remark)
     return Daemon(settings, os.environ).run()
+
+
+def _spare(*paths: str) -> None:
+    """Nobody loses a file by naming it as a socket: ZeroMQ would remove whatever is there."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise ConfigError(f"{path} is there already and is no socket; remove it, or give another --endpoint")
 
 
 def _log(level: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -124,8 +123,3 @@ class Sent:
 
 
 _SENT = Sent(None)
-
-
-def restrict(path: str, permissions: int) -> None:
-    """Set who may connect to a unix socket."""
-    os.chmod(path, permissions)

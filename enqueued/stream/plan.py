@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Iterable
 
 from enqueued.batch import Position
 from enqueued.stream.group import Group
@@ -172,22 +173,19 @@ class Plan:
             if group.cursor <= position < group.planned:
                 group.planned = position
 
-    def evict(self) -> bool:
-        """Drop the ready batch that is needed last, to make room for one that is needed first."""
+    def spare(self) -> list[Entry]:
+        """The ready batches that may be evicted, those needed last first: nobody stands at them or holds them."""
         if not self.indexed:
-            return False
+            return []
         cursors = {group.cursor for group in self.holders}
-        ready = [
-            e.position
-            for e in self.window.entries.values()
-            if e.state == READY and not e.uses and e.position not in cursors
-        ]
-        if not ready:
-            return False
-        entry = self.window.entries[max(ready)]
-        self._unplan(entry.position)
-        self.window.want(entry, False)
-        return True
+        entries = sorted(self.window.entries.values(), key=lambda entry: entry.position, reverse=True)
+        return [e for e in entries if e.state == READY and not e.uses and e.position not in cursors]
+
+    def evict(self, entries: Iterable[Entry]) -> None:
+        """Drop ready batches, to make room for one that is needed first; they are made again when there is room."""
+        for entry in entries:
+            self._unplan(entry.position)
+            self.window.want(entry, False)
 
     # -- orders -------------------------------------------------------------------------------------------------
 

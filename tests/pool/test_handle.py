@@ -70,6 +70,16 @@ def test_a_grant_answers_the_position_that_needed_it(pair: Pair) -> None:
     assert handle.needs == {(0, 2): 50}
 
 
+def test_an_answer_ends_the_need_too(pair: Pair) -> None:
+    """A slot that came free was as good as a grant: memory that nobody waits for is not looked for."""
+    handle, _ = pair
+    handle.order([(0, 1), (0, 2)])
+    handle.needs = {(0, 1): 100, (0, 2): 50}
+    handle.answered((0, 1))
+    assert handle.needs == {(0, 2): 50}
+    assert list(handle.outstanding) == [(0, 2)]
+
+
 def test_what_a_full_channel_does_not_take_goes_later(pair: Pair) -> None:
     """Nothing is lost, nothing goes twice, and the word to stop is not lost either."""
     handle, worker = pair

@@ -36,3 +36,18 @@ def test_what_is_urgent_may_exceed_the_budget_but_not_the_machine() -> None:
     assert not memory.grant(8 * MB, urgent=False)
     assert memory.grant(8 * MB, urgent=True)
     assert not memory.grant(1 << 60, urgent=True)
+
+
+def test_segments_are_bounded_by_the_files_that_may_be_open() -> None:
+    """A budget in bytes alone would let the daemon run out of descriptors."""
+    memory = Memory(100 * MB)
+    assert memory.room(2 * MB) == 50
+    memory.most_segments = 2
+    assert memory.room(2 * MB) == 2
+    assert memory.room(1000) == 512
+    for number in range(2):
+        assert memory.fits(MB)
+        memory.table.add(number, os.open("/dev/null", os.O_RDONLY), MB, 1)
+    assert not memory.fits(MB)
+    assert memory.grant(MB, urgent=True)
+    memory.table.close()

@@ -139,6 +139,25 @@ def test_a_second_daemon_on_the_same_endpoint_is_refused() -> None:
         assert first.stats()["pid"] == first.process.pid
 
 
+@pytest.mark.parametrize("name", ["x.sock", "x.sock.fds"])
+def test_a_file_in_the_place_of_a_socket_is_left_alone(tmp_path: Path, name: str) -> None:
+    """Binding would remove it."""
+    (tmp_path / name).write_text("precious")
+    result = run("serve", "--endpoint", f"ipc://{tmp_path}/x.sock", S, "sources.counting:Counting")
+    assert result.returncode == 2
+    assert f"{tmp_path / name} is there already and is no socket" in result.stderr
+    assert (tmp_path / name).read_text() == "precious"
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_a_line(tmp_path: Path) -> None:
+    """A file stands where it would be."""
+    (tmp_path / "file").touch()
+    result = run("serve", "--endpoint", f"ipc://{tmp_path}/file/x.sock", S, "sources.counting:Counting")
+    assert result.returncode == 2
+    assert "cannot be used" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_constructor_that_ends_its_process_is_told_at_once() -> None:
     """Nobody waits for the time limit when the process is gone."""
     with Serving(S, "sources.faulty:Unwilling", "--arg", "how=_exit", "--load-timeout", "300", expect=3) as daemon:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from serving import Serving
+from enqueued import Client
+from enqueued.client.query import query
+from serving import SUPPORT, Serving
+from waiting import until
 
 MB = 1 << 20
 
@@ -119,3 +128,50 @@ def test_slots_of_a_dead_worker_come_back() -> None:
         stats = daemon.stream_stats()
         assert stats["worker_restarts"] >= 20
         assert stats["slot_bytes"] <= 16 * MB + 5 * 3 * MB
+
+
+def rests(stats: Callable[[], dict[str, Any]]) -> bool:
+    """Whether nothing more is made while nobody takes anything."""
+    return len({stats()["made"] for _ in range(200)}) == 1
+
+
+def test_a_queue_that_memory_bounds_comes_to_rest() -> None:
+    """What lies ready is not given up and made again while nobody takes it."""
+    flags = ("--workers", "2", "--max-queue-size", "500", "--max-queue-bytes", "16mb")
+    with Serving(*sized([520_000], 1000), *flags) as daemon, daemon.client() as client:
+        for index, batch in zip(range(40), client, strict=False):
+            check(batch, index, [520_000])
+        until(lambda: rests(daemon.stream_stats), 10)
+        assert daemon.stream_stats()["ready"] >= 20
+
+
+def test_a_worker_that_begins_when_memory_is_used_up_gets_some() -> None:
+    """The others' segments, which share cells among several batches, are not filled again for ever instead."""
+    flags = ("--workers", "2", "--max-queue-size", "500", "--max-queue-bytes", "8mb")
+    with Serving(*sized([400_000], 1000), *flags) as daemon, daemon.client() as client:
+        for index, batch in zip(range(200), client, strict=False):
+            check(batch, index, [400_000])
+            if index % 20 == 10:
+                until(lambda: daemon.stream_stats()["ready"] >= 10, 10)
+                pids = [worker["pid"] for worker in daemon.stream_stats()["workers"]]
+                os.kill(pids[index // 20 % len(pids)], signal.SIGKILL)
+        stats = daemon.stream_stats()
+    assert stats["worker_restarts"] >= 8
+    assert stats["made"] <= 2 * stats["delivered"]
+
+
+def test_more_segments_than_files_may_be_open(tmp_path: Path) -> None:
+    """A long queue of large batches is bounded by the daemon's descriptors too, and goes on."""
+    command = [sys.executable, "-m", "enqueued_cli", "serve", *sized([600_000], 1000), "--max-clients", "10"]
+    endpoint = f"ipc://{tmp_path}/d.sock"
+    command += ["--workers", "2", "--max-queue-size", "900", "--max-queue-bytes", "600mb", "--endpoint", endpoint]
+    environ = {**os.environ, "PYTHONPATH": str(SUPPORT)}
+    with subprocess.Popen(["sh", "-c", 'ulimit -n 250; exec "$@"', "sh", *command], env=environ) as process:
+        try:
+            with Client(endpoint, connect_timeout=20, batch_timeout=20) as client:
+                until(lambda: rests(lambda: query("stats", endpoint)["streams"][0]), 20)
+                for index, batch in zip(range(200), client, strict=False):
+                    check(batch, index, [600_000])
+        finally:
+            process.terminate()
+        assert process.wait(20) == 0

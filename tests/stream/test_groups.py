@@ -178,16 +178,17 @@ def test_an_opened_epoch_forgets_the_errors_of_earlier_tries() -> None:
     assert given_to("a", list(told))[:3] == [(0, 1), (0, 2), (0, 3)]
 
 
-def test_eviction_takes_the_batch_needed_last() -> None:
-    """The ready batch furthest ahead gives its slot up, never one that a group stands at."""
-    stream = stream_of(queue=3)
-    join(stream, "a", 0)
+def test_what_may_be_evicted_begins_with_the_batch_needed_last() -> None:
+    """It gives its slot up and is ordered again; a batch that a group stands at, or holds, is never among them."""
+    stream = stream_of(queue=4)
+    join(stream, "a", 1)
     run(stream)
-    assert stream.evict()
-    assert stream.evict()
-    assert not stream.evict()
-    assert stream.window.freed == [(0, 2), (0, 1)]
-    assert stream.orders(9) == [(0, 1), (0, 2)]
+    spare = stream.spare()
+    assert [entry.position for entry in spare] == [(0, 4), (0, 3), (0, 2)]
+    stream.evict(spare[:2])
+    assert stream.window.freed == [(0, 4), (0, 3)]
+    assert [entry.position for entry in stream.spare()] == [(0, 2)]
+    assert stream.orders(9) == [(0, 3), (0, 4)]
 
 
 def test_what_a_dead_member_held_goes_to_another_one_marked() -> None:
@@ -237,8 +238,8 @@ def test_a_shared_group_ends_an_epoch_after_what_must_be_made_again() -> None:
     join(stream, "lives", 0, "g")
     run(stream)
     stream.leave("dies")
-    assert stream.evict()
-    assert (0, 0) in stream.window.freed or stream.evict()
+    stream.evict(stream.spare())
+    assert (0, 0) in stream.window.freed
     stream.allow("lives", 1)
     assert stream.decisions() == []
     (told,) = run(stream)

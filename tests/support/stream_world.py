@@ -162,11 +162,11 @@ class World(RuleBasedStateMachine):
     def resize(self, limit: int) -> None:
         self.stream.resize(limit)
 
-    @rule()
-    def evict(self) -> None:
-        before = self.stream.window.queued
-        evicted = self.stream.evict()
-        assert self.stream.window.queued == before - evicted
+    @rule(most=st.integers(1, 3))
+    def evict(self, most: int) -> None:
+        before, spare = self.stream.window.queued, self.stream.spare()[:most]
+        self.stream.evict(spare)
+        assert self.stream.window.queued == before - len(spare)
 
     # -- the trainers -------------------------------------------------------------------------------------------
 
