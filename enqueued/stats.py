@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+LOADING = "loading"
+"""The verdict on a stream whose source is not loaded yet."""
+
 
 @dataclass(frozen=True)
 class WorkerStats:

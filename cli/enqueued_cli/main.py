@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 from enqueued import __version__
-from enqueued.errors import EnqueuedError
+from enqueued.errors import ClientError, EnqueuedError
 
 # name: (where its command is, what `enqueued --help` says of it); a command is imported when it is run, so that help
 # and completion do not wait for NumPy and ZeroMQ
@@ -89,7 +89,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # LoadError and SourceError bring the user's own
         if traceback := getattr(error, "traceback", ""):
             click.echo(traceback.rstrip("\n"), err=True)
-        complain(str(error))
+        complain(str(error), lines=isinstance(error, ClientError))
         return error.exit_code
     except BrokenPipeError:
         # whoever read the output has left, as `head` does; what is still buffered must not be written at exit
@@ -97,10 +97,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def complain(message: str) -> None:
-    """Say on standard error, on one line, what is wrong."""
+def complain(message: str, *, lines: bool = False) -> None:
+    """Say on standard error, on one line unless it is a list of `lines`, what is wrong."""
     name = click.style("enqueued:", fg="red", bold=True) if in_colour() else "enqueued:"
-    click.echo(f"{name} {' '.join(message.split())}", err=True)
+    click.echo(f"{name} {message if lines else ' '.join(message.split())}", err=True)
 
 
 def in_colour() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from enqueued.stats import DaemonStats, GroupStats, MemberStats, StreamStats
+from enqueued.stats import LOADING, DaemonStats, GroupStats, MemberStats, StreamStats
 
 INDENT = "  "
 
@@ -61,6 +61,9 @@ def _rates(stream: StreamStats, now: DaemonStats, before: DaemonStats | None) ->
 
 def _stream(stream: StreamStats, rates: Rates) -> list[str]:
     length = "endless" if stream.length is None else f"{count(stream.length, 'batch')} per epoch"
+    facts = [stream.kind, "loading"] if stream.verdict == LOADING else [stream.kind, length]
+    if stream.batch_bytes:
+        facts.append(f"{size(stream.batch_bytes)} each")
     busy = sum(worker.state == "busy" for worker in stream.workers)
     delivered = rates.per_second(rates.delivered)
     columns = [
@@ -74,7 +77,7 @@ def _stream(stream: StreamStats, rates: Rates) -> list[str]:
         ("SLOTS", size(stream.slot_bytes)),
     ]
     lines = [
-        f"{stream.name}  {stream.source}  ({stream.kind}, {length}, {size(stream.batch_bytes)} each)",
+        f"{stream.name}  {stream.source}  ({', '.join(facts)})",
         *(INDENT + line for line in aligned([[title for title, _ in columns], [value for _, value in columns]])),
     ]
     troubles = [f"{count(stream.failed, 'batch')} failed"] if stream.failed else []

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from enqueued.client.failure import source_error
 from enqueued.client.handoff import Gone
 from enqueued.client.iteration import ENDED, Epoch, Steps
 from enqueued.client.link import Link
+from enqueued.client.patience import await_items
 from enqueued.client.search import find, where_to_look
 from enqueued.codec.decode import decode
 from enqueued.codec.spec import describe, spec
@@ -28,8 +30,6 @@ from enqueued.wire.messages import END, ERROR, OVER, PADDED, REDELIVERED, Hello
 
 log = logging.getLogger("enqueued.client")
 
-_TELL_S = 30.0
-_SLICE_S = 1.0
 _MOST_LOSSES = 20
 
 
@@ -81,6 +81,7 @@ class Client:
         self._lease: int | None = None
         self._epoch = self._index = self._losses = 0
         self._over = False
+        self._in_use = threading.Lock()
         self.step = 0
         """How many batches this client has yielded."""
         first = start if fixed_epoch is None else (fixed_epoch, 0)
@@ -132,23 +133,33 @@ class Client:
                 f"the daemon was lost {_MOST_LOSSES} times without a batch in between, at last: {why}"
             )
         log.warning("%s: %s; looking for it for %.0f s", self._link.place.endpoint, why, self._connect_timeout)
+        before = self._link.welcome
         self._finalizer.detach()
         self._link.close()
         at = (self._epoch, self._index if self._private else 0)
         self._connect(at, repeated=not self._private)
         log.warning("%s: connected again, at %d:%d", self._link.place.endpoint, self._epoch, self._index)
+        for key, was in before.items():
+            if key in ("source", "kind", "check", "length") and self._link.welcome[key] != was:
+                log.warning("the stream has changed: %s was %s and is %s", key, was, self._link.welcome[key])
 
     # -- taking -------------------------------------------------------------------------------------------------
 
     def _take(self) -> Any:
         """The next batch's data; `ENDED` at the end of an epoch. Raises `StopIteration` when the stream is over."""
-        while True:
-            link = self._link or self._open()
-            try:
-                item = self._next_item(link)
-                return ENDED if item[0] == END else self._unwrap(link, item)
-            except Gone as gone:
-                self._reconnect(gone)
+        if not self._in_use.acquire(blocking=False):
+            raise errors.ClientError("two threads use this client at once; give each a Client of its own")
+        try:
+            while True:
+                link = self._link or self._open()
+                try:
+                    item = self._next_item(link)
+                    return ENDED if item[0] == END else self._unwrap(link, item)
+                except Gone as gone:
+                    why = gone
+                self._reconnect(why)  # not in the except clause, whose error would be told with every later one
+        finally:
+            self._in_use.release()
 
     def _take_batch(self) -> Any:
         """The same as a `Batch`."""
@@ -177,7 +188,7 @@ class Client:
                 if self._over:
                     raise StopIteration
                 link.flush()  # what was dropped as stale holds credit until it is told
-                self._wait(link)
+                await_items(link, (self._epoch, self._index), self._batch_timeout)
             item: list[Any] = items.popleft()
             kind = item[0]
             if item[1 if kind in (END, OVER) else 2] != self._generation:
@@ -222,20 +233,6 @@ class Client:
                 link.flush()
             except Gone as gone:
                 self._reconnect(gone)
-
-    def _wait(self, link: Link) -> None:
-        """Wait for items, say for what when it takes long, and give up after `batch_timeout`."""
-        began = told = time.monotonic()
-        while not link.fill(_SLICE_S if self._batch_timeout is None else min(_SLICE_S, self._batch_timeout)):
-            waited = time.monotonic() - began
-            if self._batch_timeout is not None and waited >= self._batch_timeout:
-                reason = link.ask("waiting") or "the daemon does not say why"
-                at = f"{self._epoch}:{self._index}"
-                raise errors.BatchTimeout(f"no batch within {self._batch_timeout:g} s, waiting for {at}: {reason}")
-            if time.monotonic() - told >= _TELL_S:
-                told = time.monotonic()
-                reason = link.ask("waiting") or "the daemon does not say why"
-                log.warning("waiting %.0f s for %d:%d: %s", waited, self._epoch, self._index, reason)
 
     # -- iterating ----------------------------------------------------------------------------------------------
 
@@ -371,6 +368,9 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Client belongs to the process that made it, and cannot be pickled; make one in each process")
 
     def __repr__(self) -> str:
         if self._link is None:

@@ -8,27 +8,31 @@ from typing import Any
 import zmq
 
 from enqueued.client.handoff import Gone, reach
-from enqueued.client.search import where_to_look
+from enqueued.client.search import nobody, where_to_look
 from enqueued.errors import ConnectTimeout
 from enqueued.wire.messages import ANSWER, ASK, FROM_DAEMON, pack, unpack
 from enqueued.wire.places import Place
 
 
-def query(what: str, endpoint: str | None = None, timeout_s: float = 5.0) -> dict[str, Any]:
-    """The daemon's answer to `what`, such as ``"stats"``. Raises `ConnectTimeout` that lists the places tried."""
+def query(what: str, endpoint: str | None = None, timeout_s: float = 5.0, *, name: str | None = None) -> dict[str, Any]:
+    """The answer to `what`, such as ``"stats"``, of the daemon at an address or of that name.
+
+    Raises `ConnectTimeout` that lists the places tried.
+    """
     tried = []
     deadline = time.monotonic() + timeout_s
-    for place in where_to_look(endpoint)[0]:
+    candidates = where_to_look(endpoint, name)[0]
+    for place in candidates:
         try:
             reach(place)  # a socket that was left would swallow the question, and the time for the next place
         except Gone as gone:
-            tried.append(f"  {place.endpoint}: {gone}")
+            tried.append(f"{place.endpoint}: {gone}")
             continue
         answer = _ask(place, what, max(0.1, deadline - time.monotonic()))
         if answer is not None:
             return answer
-        tried.append(f"  {place.endpoint}: nobody answers")
-    raise ConnectTimeout("\n".join(["no daemon answers. Tried:", *tried]))
+        tried.append(f"{place.endpoint}: nobody answers")
+    raise ConnectTimeout(nobody(tried, candidates, timeout_s))
 
 
 def _ask(place: Place, what: str, timeout_s: float) -> dict[str, Any] | None:

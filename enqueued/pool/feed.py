@@ -28,6 +28,8 @@ from enqueued.stream.window import Entry
 log = logging.getLogger("enqueued.pool")
 
 _MEMORY_S = 0.02
+_FAILURE_S = 10.0
+"""How often the log names a position that failed."""
 _CLOSE_S = 0.5
 """How long a worker may take to close an idle segment before a batch that is waited for exceeds the budget."""
 
@@ -64,6 +66,7 @@ class Feed:
         self._pace = Pace()
         self._closing: dict[int, float] = {}
         """Idle segments that a worker was asked to close, and when."""
+        self._tell_failure_at = 0.0
         self._batch_bytes = 0
         self._remembered = time.monotonic()
 
@@ -206,6 +209,12 @@ class Feed:
             lag_timeout_s=self._lag_timeout,
             now=time.monotonic(),
         )
+        if self._options.threads:
+            log.warning(
+                "%s: threads share the generators of random and numpy.random, so they are not seeded for each batch; "
+                "enqueued.rng() is, and gives the same numbers in any pool",
+                self.spec.target,
+            )
         if facts["spawns"] and facts["hazard"]:
             log.warning("%s: workers are spawned, not forked: %s", self.spec.target, facts["hazard"])
         for file in facts["files"]:
@@ -229,7 +238,11 @@ class Feed:
             self._replicas.give(self.stream, seat, slot)
 
     def failed(self, position: Position, error: Message, seat: int) -> None:
-        """The user's code raised at a position."""
+        """The user's code raised at a position: its trainers are told, and now and then the log."""
+        now = time.monotonic()
+        if now >= self._tell_failure_at:
+            self._tell_failure_at = now + _FAILURE_S
+            log.warning("%s", error["message"])
         if self.facts["indexed"]:
             self.stream.failed(position, error)
         else:
@@ -299,7 +312,8 @@ class Feed:
         workers += "s" * (self._options.workers != 1)
         if length is None:
             return f"{self.spec.target} ({_size(self._batch_bytes, 'batches of ')}{workers})"
-        return f"{self.spec.target} ({length:,} batches{_size(self._batch_bytes, ' x ', '')}, {workers})"
+        batches = f"{length:,} batches".replace(",", " ")
+        return f"{self.spec.target} ({batches}{_size(self._batch_bytes, ' x ', '')}, {workers})"
 
     def waiting_for(self) -> str:
         """What a client that waits is told: how many workers are busy, and since when the slowest."""

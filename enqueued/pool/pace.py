@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 
+from enqueued.stats import LOADING
 from enqueued.stream.core import Stream
 
 _SAMPLE_S = 0.01
@@ -38,7 +39,7 @@ class Pace:
     def verdict(self, stream: Stream | None) -> str:
         """Who is the bottleneck."""
         if stream is None:
-            return "loading"
+            return LOADING
         if not stream.groups:
             return "no client: the first batches are ready" if stream.full else "no client"
         recently = self._recently or 1.0

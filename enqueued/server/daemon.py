@@ -245,7 +245,10 @@ class Daemon:
     # -- telling ------------------------------------------------------------------------------------------------
 
     def _line(self) -> str:
-        streams = ", ".join(feed.headline for feed in self._feeds.values())
+        several = len(self._feeds) > 1
+        streams = ", ".join(
+            f"{name}={feed.headline}" if several else feed.headline for name, feed in self._feeds.items()
+        )
         addresses = ", ".join([endpoint.address for endpoint in self._endpoints])
         return f"serving {streams} on {addresses}"
 

@@ -18,6 +18,7 @@ MEANT_FOR = {
     "collate": ("dataset",),
     "shuffle": ("sequence", "dataset"),
     "replicas": ("generator",),
+    "workers": ("sequence", "dataset"),
 }
 
 
@@ -50,9 +51,10 @@ def check_source(name: str, stream: StreamSettings, given: Layer) -> None:
     for key, kinds in MEANT_FOR.items():
         value = getattr(stream, key)
         if kind not in kinds and value != STREAM[key].default:
+            hint = " A generator runs in one worker, unless it is told to run in several: --replicas N."
             raise ConfigError(
                 f"{key} = {value!r} ({given[key].origin}) is for a {' or a '.join(kinds)}, and stream {name!r} "
-                f"is a {kind}."
+                f"is a {kind}.{hint * (key == 'workers')}"
             )
     if stream.app_dir and not os.path.isdir(stream.app_dir):
         raise ConfigError(f"app_dir = {stream.app_dir!r} ({given['app_dir'].origin}) is not a folder.")

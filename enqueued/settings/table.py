@@ -83,7 +83,11 @@ class StreamSettings:
     generator: str | None = setting(
         None, TARGET, "The source is a generator or an iterable of batches.", unset=ONE_OF_THREE
     )
-    args: dict[str, Any] = setting({}, Arguments(), "Arguments that the source is called with.")
+    args: dict[str, Any] = setting(
+        {},
+        Arguments(),
+        "Arguments that the source is called with; a value is read as JSON if it is JSON, else as text.",
+    )
     app_dir: str = setting("", FOLDER, "The folder to import from; empty for the working directory.")
     batch_size: int | None = setting(
         None, Whole(1), "Samples in one batch of a dataset.", unset="needed with a dataset, and only there"
@@ -99,7 +103,10 @@ class StreamSettings:
     seed: int = setting(0, Whole(0, 2**63 - 1), "What order and random numbers follow from.")
     replicas: int = setting(1, Whole(1, 4096), "How many copies of a generator run side by side.")
     worker_init: str | None = setting(
-        None, TARGET, "A function that each worker calls when it starts.", unset="the source's own worker_init, if any"
+        None,
+        TARGET,
+        "A function that each worker calls when it starts, as fn(source, info).",
+        unset="the source's own worker_init, if any",
     )
     workers: int | Literal["auto"] = setting(
         "auto",
@@ -107,7 +114,9 @@ class StreamSettings:
         "How many workers make batches; auto: one for each usable core.",
     )
     pool: Literal["process", "thread"] = setting(
-        "process", Choice(("process", "thread")), "What workers are: processes, or threads of one process."
+        "process",
+        Choice(("process", "thread")),
+        "What workers are: processes, or threads of one process, in which only enqueued.rng() is reproducible.",
     )
     start_method: Literal["auto", "zygote", "spawn"] = setting(
         "auto",

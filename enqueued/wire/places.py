@@ -12,6 +12,8 @@ from pathlib import Path
 from enqueued.errors import ConfigError
 
 VARIABLE = "ENQUEUED_ENDPOINT"
+NAME_VARIABLE = "ENQUEUED_NAME"
+"""The daemon's name, for `enqueued serve` and for clients: the socket is ``NAME.sock``."""
 HAND_OFF = ".fds"
 """What is added to the path of the ipc socket to get that of the hand-off socket."""
 _MOST_PATH = 100

@@ -29,7 +29,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], dict[st
     def stand_in(answer: Callable[[], dict[str, Any]]) -> Asked:
         asked: Asked = []
 
-        def query(what: str, endpoint: str | None, timeout_s: float) -> dict[str, Any]:
+        def query(what: str, endpoint: str | None, timeout_s: float, *, name: str | None) -> dict[str, Any]:
             asked.append((what, endpoint, timeout_s))
             return answer()
 
@@ -102,3 +102,21 @@ def test_no_daemon_is_a_failure(answering: Callable[..., Asked], capsys: pytest.
     answering(answer)
     assert run(["stats"]) == 1
     assert capsys.readouterr().err == "enqueued: No daemon answered within 5 s: tried ipc:///x (no such file).\n"
+
+
+def test_watching_outlives_the_daemon(answering: Callable[..., Asked], capsys: pytest.CaptureFixture[str]) -> None:
+    """A daemon that is restarted is when one wants to watch."""
+    answers = iter([snapshot(1.0), None, snapshot(2.0)])
+
+    def answer() -> dict[str, Any]:
+        for each in answers:
+            if each is None:
+                raise ConnectTimeout("no daemon answered")
+            return each
+        raise KeyboardInterrupt
+
+    answering(answer)
+    assert run(["stats", "--watch", "-i", "0.05"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.count("enqueued 0.1.0") == 2
+    assert "no daemon answered" in shown.err

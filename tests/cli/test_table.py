@@ -158,3 +158,9 @@ def test_another_versions_answer_is_refused() -> None:
     del plain["cpu_s"]
     with pytest.raises(ProtocolError, match=r"KeyError: 'cpu_s'\)\. It is version 0\.1\.0"):
         read(plain)
+
+
+def test_a_stream_that_is_loading_says_so() -> None:
+    """Neither a length nor a size is known yet, and none is claimed."""
+    shown = table(replace(DAEMON, streams=(replace(STREAM, length=None, batch_bytes=0, verdict="loading"),)))
+    assert "(sequence, loading)" in shown

@@ -49,7 +49,7 @@ def test_the_error_lists_every_place_and_what_is_wrong_there(tmp_path: Path, mon
     assert lines[1] == f"  ipc://{runtime}/default.sock: there is no socket"
     assert lines[2] == f"  ipc://{private}/default.sock: a socket is left, but no daemon listens to it"
     assert lines[3] == f"  ipc://{tmp_path}/none/default.sock: there is no socket"
-    assert f'Client("ipc://{runtime}/other.sock")' in str(caught.value)
+    assert f"ENQUEUED_ENDPOINT=ipc://{runtime}/other.sock" in str(caught.value)
     assert "enqueued serve" in lines[-1]
 
 
