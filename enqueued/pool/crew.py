@@ -223,7 +223,7 @@ class Crew:
             if doing or not worker.up or worker.age_s < _IDLE_S:  # else somebody else has ended it
                 self._count_death(f"worker {worker.seat} {how}")
         self._bury(generation, worker, how, killed=worker.aborted or {one.position for one in doing})
-        if not self._stopping and generation.alive and (self._indexed or not worker.up):
+        if not self._stopping and not worker.stopping and generation.alive and (self._indexed or not worker.up):
             self._fill(generation)
 
     def _bury(

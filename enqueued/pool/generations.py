@@ -71,9 +71,13 @@ class Generations:
             self._step_towards(epoch)
 
     def _step_towards(self, epoch: int) -> None:
-        before = max((e for e, g in self._by_epoch.items() if e < epoch and g.alive), default=None)
-        if before is not None and self._by_epoch[before].ready and epoch not in self._by_epoch:
-            self.add(self._by_epoch[before].step_to(epoch))
+        before = self._before(epoch)
+        if before is not None and before.ready and epoch not in self._by_epoch:
+            self.add(before.step_to(epoch))
+
+    def _before(self, epoch: int) -> Generation | None:
+        """The nearest earlier generation."""
+        return max((g for e, g in self._by_epoch.items() if e < epoch and g.alive), key=_epoch, default=None)
 
     def given_up(self, generation: Generation) -> list[int]:
         """The epochs that cannot be opened because this generation cannot be made."""
@@ -96,9 +100,10 @@ class Generations:
     def retire(self, epochs_in_use: set[int]) -> None:
         """End the workers of epochs that no group needs, and all but the newest few of their zygotes.
 
-        The first generation stays, because new groups begin there, and so does the newest.
+        The first generation stays, because new groups begin there, and so do the newest and those out of which others
+        are made.
         """
-        if not self.hooked or self.opening:
+        if not self.hooked:
             return
         idle = [g for e, g in self._by_epoch.items() if e not in epochs_in_use and g.unused and g.ready and g.alive]
         for generation in idle:
@@ -106,6 +111,10 @@ class Generations:
                 if worker.up and not worker.stopping:
                     worker.quit()
         surplus = sum(one.alive for one in self._by_epoch.values()) - self._most
-        newest = max(self._by_epoch)
-        for generation in [one for one in idle if one.epoch not in (0, newest)][: max(0, surplus)]:
+        kept = {0, max(self._by_epoch), *(g.epoch for epoch in self.opening if (g := self._before(epoch)) is not None)}
+        for generation in [one for one in idle if one.epoch not in kept][: max(0, surplus)]:
             generation.quit()
+
+
+def _epoch(generation: Generation) -> int:
+    return generation.epoch

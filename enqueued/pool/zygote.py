@@ -86,7 +86,24 @@ class Zygote:
         return {"length": self._source.length()}
 
     def serve(self) -> NoReturn:
-        """Fork and reap until the daemon says to stop or is gone."""
+        """Fork and reap until the daemon says to stop or is gone.
+
+        A child that is the zygote of a later epoch goes on in this very loop: calls within calls would be as deep as
+        there were epochs, and Python allows a thousand.
+        """
+        code = 1
+        try:
+            while True:
+                self._serve()
+        except (BrokenPipeError, ConnectionResetError):  # the daemon has let go of it
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    def _serve(self) -> None:
+        """Serve one epoch; returns in the zygote of a later one."""
         gc.collect()
         gc.freeze()  # so that the workers' collector does not touch, and so copy, what they share
         wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -104,7 +121,8 @@ class Zygote:
                 message = self._channel.receive(wait=True)
                 if message is None or "quit" in message:
                     os._exit(0)
-                self._obey(message, (wake_read, wake_write))
+                if self._obey(message, (wake_read, wake_write)):
+                    return
 
     def _reap(self) -> None:
         while True:
@@ -118,13 +136,14 @@ class Zygote:
             if child is not None:
                 self._channel.send({child[0]: [child[1], status]})
 
-    def _obey(self, message: Message, wakeup: tuple[int, int]) -> None:
+    def _obey(self, message: Message, wakeup: tuple[int, int]) -> bool:
+        """Do what the daemon says; whether this is the zygote of a later epoch now."""
         fds = self._channel.take_fds()
         if "fork" in message:
             worker = message["fork"]
             pid = spawn_worker(self._spec, self._source, worker, fds) if self._spawns else os.fork()
             if pid == 0:
-                self._become(wakeup, lambda: work(self._source, worker, fds))
+                self._work(wakeup, worker, fds)
             self._children[pid] = ("exited", worker["number"])
             self._channel.send({"forked": [worker["number"], pid]})
         elif "next" in message:
@@ -135,23 +154,33 @@ class Zygote:
             else:
                 pid = os.fork()
             if pid == 0:
-                self._become(wakeup, lambda: self._later_epoch(epoch, steps, fds[0]))
+                self._let_go(wakeup)
+                self._channel = Channel(socket.socket(fileno=fds[0]))
+                gc.unfreeze()
+                name_process(f"enq-zygote-{epoch}")
+                tell(self._channel, lambda: self.step(steps))
+                return True
             self._children[pid] = ("gone", number)
             self._channel.send({"stepped": [number, pid]})
         for fd in fds:
             os.close(fd)
+        return False
 
-    def _become(self, wakeup: tuple[int, int], run: Any) -> NoReturn:
-        """In a forked child: let go of what is the zygote's, and run."""
+    def _let_go(self, wakeup: tuple[int, int]) -> None:
+        """In a forked child: give up what is the zygote's."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for fd in wakeup:
+            os.close(fd)
+        self._channel.close()
+        self._children.clear()
+
+    def _work(self, wakeup: tuple[int, int], worker: Message, fds: list[int]) -> NoReturn:
+        """In a forked child: be a worker."""
         code = 1
         try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for fd in wakeup:
-                os.close(fd)
-            self._channel.close()
-            self._children.clear()
-            run()
+            self._let_go(wakeup)
+            work(self._source, worker, fds)
             code = 0
         except (BrokenPipeError, ConnectionResetError):  # the daemon has let go of it
             code = 0
@@ -159,13 +188,6 @@ class Zygote:
             traceback.print_exc()
         finally:
             os._exit(code)
-
-    def _later_epoch(self, epoch: int, steps: int, fd: int) -> None:
-        self._channel = Channel(socket.socket(fileno=fd))
-        gc.unfreeze()
-        name_process(f"enq-zygote-{epoch}")
-        tell(self._channel, lambda: self.step(steps))
-        self.serve()
 
 
 def tell(channel: Channel, prepare: Any) -> None:

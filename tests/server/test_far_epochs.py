@@ -37,3 +37,14 @@ def test_an_epoch_that_nobody_wants_any_more_is_not_gone_to() -> None:
         until(lambda: not any(name.startswith("enq-zygote-") for name in names(daemon)), 20, "its zygote is ended")
         with daemon.client() as client:
             assert len(list(client)) == len(client)
+
+
+def test_many_short_epochs_one_after_another() -> None:
+    """Each is forked from the last one: neither processes nor the depth of calls grow with their number."""
+    with Serving(*SHUFFLING, "--arg", "length=2") as daemon, daemon.client() as client:
+        for number, epoch in enumerate(client.epochs(260)):
+            assert len(list(epoch)) == 2
+            if number % 50 == 49:
+                assert len(names(daemon)) <= 20
+        until(lambda: len(names(daemon)) <= 10, 10)
+        assert daemon.stream_stats()["worker_restarts"] == 0
