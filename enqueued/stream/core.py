@@ -60,6 +60,9 @@ class Stream(Plan):
                 found.repeated_below = (found.cursor[0] + 1, 0)
             self.groups[key] = found
             self.rehold()
+        elif repeated and not isinstance(start, str) and start[0] > found.cursor[0]:
+            # a new member came before it, and began the group anew
+            found.repeated_below = max(found.repeated_below, (start[0] + 1, 0))
         member = Member(name, found, self.now)
         self.members[name] = found.members[name] = member
         found.turn.append(member)

@@ -191,6 +191,20 @@ def test_what_may_be_evicted_begins_with_the_batch_needed_last() -> None:
     assert stream.orders(9) == [(0, 3), (0, 4)]
 
 
+def test_what_a_group_takes_again_is_marked_also_when_a_new_member_began_it() -> None:
+    """After a crash of the daemon a fresh client may come before those that know how far their group was."""
+    stream = stream_of(length=2)
+    stream.join("fresh", group="g", start="first")
+    stream.join("knows", group="g", start=(1, 0), repeated=True)
+    stream.allow("fresh", 9)
+    told = [(d.position, d.redelivered) for d in run(stream) if isinstance(d, Deliver)]
+    finish(stream, "fresh")
+    told += [(d.position, d.redelivered) for d in run(stream) if isinstance(d, Deliver)]
+    finish(stream, "fresh")
+    told += [(d.position, d.redelivered) for d in run(stream) if isinstance(d, Deliver)]
+    assert told[:5] == [((0, 0), True), ((0, 1), True), ((1, 0), True), ((1, 1), True), ((2, 0), False)]
+
+
 def test_what_a_dead_member_held_goes_to_another_one_marked() -> None:
     """Only what was not acknowledged comes again, before the next position, and it is not made again."""
     stream = stream_of()

@@ -194,6 +194,9 @@ class World(RuleBasedStateMachine):
                 assert found.cursor == ((0, 0) if start == "first" else start)
             if repeated:
                 self.crowds[found.name].marked_below = (found.cursor[0] + 1, 0)
+        elif repeated and not isinstance(start, str) and start[0] > found.cursor[0]:
+            crowd = self.crowds[found.name]
+            crowd.marked_below = max(crowd.marked_below, (start[0] + 1, 0))
         self.trainers[name] = Trainer(found.name, credit)
         self.stream.allow(name, credit)
 
