@@ -34,6 +34,8 @@ class Generation:
         """The zygote's process, as soon as it is known."""
         self.ready = False
         self.alive = True
+        self.killed = False
+        """Whether it was ended because it took too long, or was not wanted any more."""
         self.silent = False
         """Whether it ended before it was ready, and nobody has said how."""
         self.gone = False
@@ -84,6 +86,7 @@ class Generation:
 
     def kill(self) -> None:
         """End a zygote that runs user code."""
+        self.killed = True
         if self.pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)

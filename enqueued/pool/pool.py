@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 
 from enqueued.errors import LoadError
 from enqueued.pool.channel import Message
@@ -17,6 +18,8 @@ from enqueued.source.spec import SourceSpec
 
 log = logging.getLogger("enqueued.pool")
 
+_TRIES = 3
+"""An epoch whose zygote died so often before it was ready is given up."""
 _LOOK_S = 0.1
 """How often the pool looks for makes that take too long."""
 
@@ -31,6 +34,8 @@ class Pool(Crew):
         self._root: Root
         self._began = 0.0
         self._looked = 0.0
+        self._lost: Counter[int] = Counter()
+        """How often the zygote of an epoch died before it was ready."""
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -161,6 +166,7 @@ class Pool(Crew):
         if self._indexed:
             generation.length = facts["length"]
             self._generations.opening.discard(generation.epoch)
+            self._lost.pop(generation.epoch, None)
             self._events.length(generation.epoch, generation.length, None)
         self._fill(generation)
         self._generations.proceed()
@@ -176,11 +182,15 @@ class Pool(Crew):
             self._events.length(epoch, 0, error)
 
     def _cannot_open(self, generation: Generation, how: str) -> None:
-        message = f"{self.spec.target}: the process that ran on_epoch_end for epoch {generation.epoch} {how}"
+        epoch = generation.epoch
+        message = f"{self.spec.target}: the process that ran on_epoch_end for epoch {epoch} {how}"
         log.error("%s", message)
-        self._cannot_load(generation, {"message": message, "traceback": "", "worker": "the zygote"})
         self._count_death(message)
-        self._drop(generation)
+        self._lost[epoch] += 1
+        if generation.killed or self._lost[epoch] >= _TRIES:
+            del self._lost[epoch]
+            self._cannot_load(generation, {"message": message, "traceback": "", "worker": "the zygote"})
+        self._drop(generation)  # else it is still to be opened, and so it is tried again
 
     def _drop(self, generation: Generation) -> None:
         self._disown(generation)

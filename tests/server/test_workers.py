@@ -247,15 +247,17 @@ def test_children_of_user_code_end_with_the_daemon() -> None:
 
 
 def test_a_streamed_source_whose_worker_dies_says_so() -> None:
-    """Its state is gone: the client is told after what was made before, and the stream is over."""
+    """Its state is gone: the client is told after what was told before, and the stream is over.
+
+    A batch that was made a moment before, and not told yet, is lost with it.
+    """
     flags = ("--generator", "sources.faulty:stream_that_dies")
     with Serving(*flags) as daemon, daemon.client() as client:
-        found = list(taken(client))
-        assert found[:5] == [0, 1, 2, 3, 4]
-        assert isinstance(found[5], SourceError)
-        assert "SIGKILL" in str(found[5])
-        assert "restart the daemon" in str(found[5])
-        assert len(found) == 6
+        *found, last = list(taken(client))
+        assert found in ([0, 1, 2, 3, 4], [0, 1, 2, 3])
+        assert isinstance(last, SourceError)
+        assert "SIGKILL" in str(last)
+        assert "restart the daemon" in str(last)
         assert list(taken(client)) == []
 
 
