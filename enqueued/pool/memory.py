@@ -72,8 +72,7 @@ class Memory:
     def room(self, nbytes: int) -> int:
         """How many batches of this size fit the budget."""
         cell = cell_size(nbytes)
-        cells = cells_per_segment(cell)
-        return min(self.limit // (segment_size(cell) if cells == 1 else nbytes), self.most_segments * cells)
+        return min(self.limit // segment_size(cell), self.most_segments) * cells_per_segment(cell)
 
     def grant(self, nbytes: int, *, urgent: bool) -> bool:
         """Set memory aside for a worker, if there is any; `urgent` when a client waits for just this batch."""

@@ -152,7 +152,7 @@ def test_a_worker_that_begins_when_memory_is_used_up_gets_some() -> None:
         for index, batch in zip(range(200), client, strict=False):
             check(batch, index, [400_000])
             if index % 20 == 10:
-                until(lambda: daemon.stream_stats()["ready"] >= 10, 10)
+                until(lambda: rests(daemon.stream_stats), 10)
                 pids = [worker["pid"] for worker in daemon.stream_stats()["workers"]]
                 os.kill(pids[index // 20 % len(pids)], signal.SIGKILL)
         stats = daemon.stream_stats()
