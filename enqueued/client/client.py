@@ -155,6 +155,9 @@ class Client:
                 try:
                     item = self._next_item(link)
                     return ENDED if item[0] == END else self._unwrap(link, item)
+                except errors.ProtocolError:
+                    link.close()  # nothing that it says can be relied on; the next use begins anew
+                    raise
                 except Gone as gone:
                     why = gone
                 self._reconnect(why)  # not in the except clause, whose error would be told with every later one
@@ -325,26 +328,22 @@ class Client:
         It tells of the first batch that the daemon made. Raises `BatchTimeout` when none was made in time.
         """
         deadline = time.monotonic() + (self._batch_timeout or self._connect_timeout)
+        while not isinstance(header := self._ask("spec"), bytes):
+            if time.monotonic() > deadline:
+                raise errors.BatchTimeout(f"the daemon has made no batch yet: {self._ask('waiting')}")
+            time.sleep(0.05)
+        return spec(describe(np.frombuffer(header, np.uint8)))
+
+    def _ask(self, what: str) -> Any:
         while True:
-            link = self._open()
             try:
-                header = link.ask("spec")
+                return self._open().ask(what, within_s=5.0)
             except Gone as gone:
                 self._reconnect(gone)
-                continue
-            if isinstance(header, bytes):
-                return spec(describe(np.frombuffer(header, np.uint8)))
-            if time.monotonic() > deadline:
-                raise errors.BatchTimeout(f"the daemon has made no batch yet: {link.ask('waiting')}")
-            link.wait(0.05)
 
     def stats(self) -> dict[str, Any]:
         """The daemon's own snapshot, as `enqueued stats --json` prints it."""
-        try:
-            answer = self._open().ask("stats", within_s=5.0)
-        except Gone as gone:
-            self._reconnect(gone)
-            answer = self._open().ask("stats", within_s=5.0)
+        answer = self._ask("stats")
         if not isinstance(answer, dict):
             raise errors.ClientError("the daemon does not answer")
         return answer

@@ -28,10 +28,8 @@ _MOST_AT_ONCE = 64
 class Peer:
     """One client process, as far as its hand-off connection tells."""
 
-    def __init__(self, sock: socket.socket, pid: int, uid: int) -> None:
+    def __init__(self, sock: socket.socket, pid: int) -> None:
         self.socket = sock
-        self.pid = pid
-        self.uid = uid
         self.token = secrets.token_bytes(16)
         self.pidfd = _pidfd(sock, pid)
 
@@ -70,10 +68,6 @@ class HandOff:
     def __len__(self) -> int:
         return len(self._peers)
 
-    def pid(self, token: bytes) -> int:
-        """A peer's process, 0 where it lives in another PID namespace."""
-        return self._peers[token].pid
-
     def _accept(self) -> None:
         for _ in range(_MOST_AT_ONCE):
             try:
@@ -88,7 +82,7 @@ class HandOff:
         if (uid not in (0, os.getuid()) and not self._anyone) or len(self._peers) >= self._most:
             sock.close()
             return
-        peer = Peer(sock, pid, uid)
+        peer = Peer(sock, pid)
         self._peers[peer.token] = peer
         self._loop.watch(sock.fileno(), lambda: self._hear(peer))
         if peer.pidfd is not None:

@@ -146,7 +146,8 @@ class Hub:
         if len(self._by_name) + len(self._early) >= self._max_clients:
             raise Refused(f"{self._max_clients} clients are connected, and --max-clients is {self._max_clients}")
         if hello.token is not None and (self.handoff is None or hello.token not in self.handoff):
-            raise Refused("the hand-off connection that the client names does not exist (any more)")
+            endpoint.send(incoming.peer, pack(GONE, "the hand-off connection that the client names is not there"))
+            return
         feed = self._find(hello.stream)
         if feed.ready:
             self._welcome(endpoint, incoming, hello, feed)

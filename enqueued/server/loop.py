@@ -16,8 +16,6 @@ class Loop:
     def __init__(self) -> None:
         self._poller = zmq.Poller()
         self._callbacks: dict[object, Callable[[], None]] = {}
-        self.turns = 0
-        """How often the loop has gone round: a watchdog sees by it that nothing blocks."""
 
     def watch(self, fd: int, on_readable: Callable[[], None]) -> None:
         """Call `on_readable` whenever the descriptor can be read or has reached its end."""
@@ -40,4 +38,3 @@ class Loop:
             callback = self._callbacks.get(ready)  # an earlier callback of this turn may have unwatched it
             if callback is not None:
                 callback()
-        self.turns += 1

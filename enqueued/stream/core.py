@@ -355,7 +355,3 @@ class Stream(Plan):
     def full(self) -> bool:
         """Whether as much is made ahead as may be."""
         return self.window.queued >= self.limit
-
-    def distance(self, group: Group) -> int:
-        """How far a group stands behind the one that is furthest ahead, in batches (`FAR` when that has no number)."""
-        return max((self.gap(group.cursor, other.cursor) for other in self.groups.values()), default=0)

@@ -194,9 +194,9 @@ def test_positions_that_no_epoch_has_do_no_harm(daemon: Serving, address: str) -
         peer.close()
 
 
-def test_a_token_that_was_not_given_out_is_refused(peer: Peer) -> None:
-    """A session is tied to a hand-off connection that is there."""
-    assert peer.session(token=b"x" * 16) [0] == REFUSED  # fmt: skip
+def test_a_token_that_was_not_given_out_begins_no_session(peer: Peer) -> None:
+    """A session is tied to a hand-off connection that is there; a client whose daemon was restarted tries again."""
+    assert peer.session(token=b"x" * 16)[0] == GONE
     assert peer.session()[0] == WELCOME
     assert peer.session()[0] == WELCOME
 
