@@ -155,9 +155,6 @@ class Client:
                 try:
                     item = self._next_item(link)
                     return ENDED if item[0] == END else self._unwrap(link, item)
-                except errors.ProtocolError:
-                    link.close()  # nothing that it says can be relied on; the next use begins anew
-                    raise
                 except Gone as gone:
                     why = gone
                 self._reconnect(why)  # not in the except clause, whose error would be told with every later one

@@ -139,6 +139,13 @@ class Link:
         return self.answers.get(what)
 
     def _take_in(self) -> None:
+        try:
+            self._take_in_all()
+        except ProtocolError:
+            self.close()  # nothing that it says can be relied on: the next use begins anew
+            raise
+
+    def _take_in_all(self) -> None:
         while (received := self._receive()) is not None:
             verb, fields = received
             if verb == BATCHES:
