@@ -24,7 +24,7 @@ from enqueued.source.spec import SourceSpec
 
 log = logging.getLogger("enqueued.pool")
 
-_MOST_DEPTH = 64
+_MOST_DEPTH = 256
 _TOGETHER = 8
 """From this depth on orders are given together, a quarter of what a lane may have at a time."""
 _AHEAD_S = 0.002

@@ -1,11 +1,12 @@
 """A worker: makes the batches of the positions that it is given, straight into slots.
 
 What is made together is told together, but nothing waits for company longer than `_TOGETHER_S`: a batch that takes
-longer than that to make is told at once.
+longer than that to make is told at once, and what was held back is told beside a make that takes long.
 """
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import socket
@@ -31,7 +32,9 @@ from enqueued.source.load import run_worker_init
 from enqueued.source.seeding import OPENING, WorkerInfo, enter, seed_generators
 from enqueued.source.streamed import EndOfEpoch, StreamedSource
 
-_TOGETHER_S = 200e-6
+_TOGETHER_S = 500e-6
+"""Makes that are shorter are told together for so long: 2 KB batches went from 52,000/s to 80,000/s with this and the
+depth of 256 orders, against 200 us and 64."""
 
 
 class Stopped(Exception):
@@ -50,6 +53,11 @@ class Worker:
         self._orders: deque[Position] = deque()
         self._made: list[tuple[int, int, int, int, int, int]] = []
         self._told = 0.0
+        self._lock: Any = threading.RLock()
+        """Held while tickets are taken in or handed on."""
+        self._holding = threading.Event()
+        self._teller: threading.Thread | None = None
+        """Tells what is held back; there is none as long as no make is short."""
         self._grants = 0
         """How often memory was granted."""
         self._ended = -1
@@ -62,6 +70,7 @@ class Worker:
         try:
             while True:
                 if not self._orders:
+                    self._page.rest(0)
                     self._tell()
                     self._obey(self._channel.receive(wait=True))
                     continue
@@ -70,6 +79,8 @@ class Worker:
                 if not self._orders or time.monotonic() - self._told > _TOGETHER_S:
                     self._tell()
                     self._read_all()
+                else:
+                    self._hold()
         except Stopped:
             return
 
@@ -128,14 +139,13 @@ class Worker:
             self._end(epoch)
         except BaseException as error:
             failure = self._failure(error, epoch, index)
-            with self._telling():
+            with self._lock:
                 self._tell()
                 self._channel.send({"failed": [epoch, index, failure]})
         else:
             if made is not None:
-                with self._telling():
+                with self._lock:
                     self._made.append((epoch, index, *slot, make_us))
-        self._page.rest(lane)
 
     def _make_slot(self, epoch: int, index: int) -> tuple[Slot, float] | None:
         source = self._source
@@ -196,15 +206,28 @@ class Worker:
 
     # -- telling ------------------------------------------------------------------------------------------------
 
-    def _telling(self) -> Any:
-        return _NO_LOCK
-
     def _tell(self) -> None:
         """Hand on the tickets of what was made."""
-        self._told = time.monotonic()
-        if self._made:
-            made, self._made = self._made, []
-            self._channel.send({"made": made})
+        with self._lock:
+            self._told = time.monotonic()
+            if self._made:
+                made, self._made = self._made, []
+                self._channel.send({"made": made})
+
+    def _hold(self) -> None:
+        """Keep the tickets for company, and have them told in a moment even if the next make takes for ever."""
+        if not self._holding.is_set():
+            if self._teller is None:
+                self._teller = threading.Thread(target=self._tell_held, name="enqueued teller", daemon=True)
+                self._teller.start()
+            self._holding.set()
+
+    def _tell_held(self) -> None:
+        with contextlib.suppress(OSError):  # the daemon has let go of this worker
+            while self._holding.wait():
+                time.sleep(2 * _TOGETHER_S)
+                self._holding.clear()
+                self._tell()
 
     def _publish(self, segment: int, fd: int, size: int) -> None:
         self._channel.send({"segment": [segment, size]}, (fd,))
@@ -248,6 +271,7 @@ class ThreadedWorker(Worker):
         enter(self._info, whole_process=False)
         while True:
             self._make(lane, *self._queue.get())
+            self._page.rest(lane)
             with self._lock:
                 self._tell()
 
@@ -268,20 +292,6 @@ class ThreadedWorker(Worker):
                     self._channel.send({"need": [epoch, index, self._arena.missing(nbytes)]})
                 self._lock.wait()
             return found
-
-    def _telling(self) -> Any:
-        return self._lock
-
-
-class _NoLock:
-    """Stands for the lock where there is one thread."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-_NO_LOCK = _NoLock()
 
 
 def work(source: IndexedSource | StreamedSource, worker: Message, fds: list[int]) -> None:

@@ -109,12 +109,13 @@ class Daemon:
             self._serve()
             if self._failure is None:
                 self._drain()
+            code = 0 if len(self._signals) < 2 else 1
         finally:
             for undo in reversed(self._undo):
                 undo()
         if self._failure is not None:
             raise self._failure
-        return 0 if len(self._signals) < 2 else 1
+        return code
 
     def _open(self) -> None:
         """Take the name before anything else, and let clients in before the source is loaded: they wait for it."""
@@ -176,7 +177,8 @@ class Daemon:
         for end in (ours, theirs):
             end.setblocking(False)
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        handlers = {one: signal.signal(one, self._record) for one in (signal.SIGTERM, signal.SIGINT)}
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._record)  # for good: one that comes while it closes must not end it halfway
         faulthandler.register(signal.SIGUSR1)
 
         def wake() -> None:
@@ -186,8 +188,6 @@ class Daemon:
 
         def undo() -> None:
             signal.set_wakeup_fd(-1)
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
             self._loop.unwatch(ours.fileno())
             ours.close()
             theirs.close()

@@ -35,6 +35,13 @@ def name_of(pid: int) -> str:
         return ""
 
 
+def hangs(daemon: Serving) -> bool:
+    """Whether all is made that can be, and one worker is still busy."""
+    stats = daemon.stream_stats()
+    busy = sum(worker["state"] == "busy" for worker in stats["workers"])
+    return bool(busy == 1 and stats["ready"] and stats["ready"] + stats["making"] >= 9)
+
+
 def test_a_signal_while_the_source_is_loaded_stops_at_once() -> None:
     """A constructor that hangs does not hold up the end."""
     flags = ("--sequence", "sources.faulty:Unwilling", "--arg", "how=hang")
@@ -66,6 +73,7 @@ def test_a_signal_with_a_hung_worker_waits_for_the_graceful_timeout() -> None:
     with Serving(*HANGING, "--graceful-timeout", "1") as daemon, daemon.client() as client:
         epoch = iter(client)
         assert [int(next(epoch)[0]) for _ in range(2)] == [0, 1]
+        until(lambda: hangs(daemon), 10, "a worker hangs")
         with at_most(2):
             assert daemon.stop() == 0
 
@@ -84,6 +92,7 @@ def test_a_second_signal_is_immediate() -> None:
     with Serving(*HANGING, "--graceful-timeout", "600", expect=1) as daemon, daemon.client() as client:
         epoch = iter(client)
         assert [int(next(epoch)[0]) for _ in range(2)] == [0, 1]
+        until(lambda: hangs(daemon), 10, "a worker hangs")
         daemon.process.send_signal(signal.SIGTERM)
         until(lambda: "draining" in daemon.log, 10, "it drains")
         with at_most(1):

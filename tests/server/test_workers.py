@@ -339,3 +339,15 @@ def test_two_clients_and_dying_workers_see_the_same() -> None:
             thread.join()
         assert daemon.stream_stats()["worker_restarts"] > 5
         assert results == {0: list(range(2000)), 1: list(range(2000))}
+
+
+def test_what_is_made_does_not_wait_for_what_is_not(tmp_path: Path) -> None:
+    """Batches that took no time are there while the one worker still makes the next, however long that takes."""
+    gate = tmp_path / "gate"
+    flags = ("--sequence", "sources.sized:Gated", "--arg", f"gate={gate}", "--arg", "free=200", "--arg", "length=300")
+    with Serving(*flags, "--workers", "1", "--max-queue-size", "300") as daemon, daemon.client(prefetch=50) as client:
+        epoch = iter(client)
+        for _ in range(200):
+            next(epoch)
+        gate.touch()
+        assert len(list(epoch)) == 100
