@@ -6,6 +6,7 @@ gets a zygote for each epoch, forked from the last one's, which calls it: once, 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -14,6 +15,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import msgpack
@@ -91,16 +93,10 @@ class Zygote:
         A child that is the zygote of a later epoch goes on in this very loop: calls within calls would be as deep as
         there were epochs, and Python allows a thousand.
         """
-        code = 1
-        try:
+        with _ending():
             while True:
                 self._serve()
-        except (BrokenPipeError, ConnectionResetError):  # the daemon has let go of it
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
+        raise AssertionError("unreachable")
 
     def _serve(self) -> None:
         """Serve one epoch; returns in the zygote of a later one."""
@@ -177,17 +173,25 @@ class Zygote:
 
     def _work(self, wakeup: tuple[int, int], worker: Message, fds: list[int]) -> NoReturn:
         """In a forked child: be a worker."""
-        code = 1
-        try:
+        with _ending():
             self._let_go(wakeup)
             work(self._source, worker, fds)
-            code = 0
-        except (BrokenPipeError, ConnectionResetError):  # the daemon has let go of it
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
+        raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[None]:
+    """End this process after the block, however that went, without the interpreter's exit, which is the parent's."""
+    code = 1
+    try:
+        yield
+        code = 0
+    except (BrokenPipeError, ConnectionResetError):  # the daemon has let go of it
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def tell(channel: Channel, prepare: Any) -> None:

@@ -95,7 +95,7 @@ class Hub:
         session = self._by_peer.get((id(endpoint), incoming.peer))
         if verb == messages.ASK:
             self._answer(endpoint, incoming.peer, session, str(fields[0]))
-        elif session is None or session.departed:
+        elif session is None:
             self.ignored += 1
             if not any(early[1].peer == incoming.peer for early in self._early):
                 endpoint.send(incoming.peer, pack(GONE, "this daemon knows no such session"))
@@ -198,7 +198,6 @@ class Hub:
         self._remove(session, session.held + session.pinned)
 
     def _remove(self, session: Session, kept: list[int]) -> None:
-        session.departed = True
         self._suspects.pop(session.name, None)
         self._unflushed.discard(session)
         self._by_name.pop(session.name, None)

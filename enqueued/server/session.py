@@ -31,8 +31,6 @@ class Session:
         self.hello = hello
         self.feed = feed
         self.frames = hello.token is None
-        self.departed = False
-        """Whether it has said BYE, and only its slots are still its own."""
         self.held: list[int] = []
         """Leases whose slots its arrays still lie in after BYE."""
         self._items: list[list[Any]] = []
