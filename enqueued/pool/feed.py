@@ -11,27 +11,24 @@ from enqueued.batch import Position
 from enqueued.codec.limits import aligned
 from enqueued.errors import EnqueuedError
 from enqueued.pool.channel import Message
-from enqueued.pool.handle import WorkerHandle
 from enqueued.pool.memory import Memory
 from enqueued.pool.options import PoolOptions
 from enqueued.pool.pace import Pace
 from enqueued.pool.pool import Pool
 from enqueued.pool.reactor import Reactor
 from enqueued.pool.replicas import Replicas
+from enqueued.pool.supply import Supply
 from enqueued.source.spec import SourceSpec
 from enqueued.stats import GroupStats, MemberStats, StreamStats
 from enqueued.stream.core import Stream
 from enqueued.stream.decisions import Decision
 from enqueued.stream.group import Group, Member
-from enqueued.stream.window import Entry
 
 log = logging.getLogger("enqueued.pool")
 
 _MEMORY_S = 0.02
 _FAILURE_S = 10.0
 """How often the log names a position that failed."""
-_CLOSE_S = 0.5
-"""How long a worker may take to close an idle segment before a batch that is waited for exceeds the budget."""
 
 
 class Feed:
@@ -63,11 +60,9 @@ class Feed:
         self._pool = Pool(spec, options, reactor, memory, self)
         self._stream: Stream | None = None
         self._replicas = Replicas(spec.replicas, self._pool)
+        self._supply = Supply(memory, self._pool, self._replicas)
         self._pace = Pace()
-        self._closing: dict[int, float] = {}
-        """Idle segments that a worker was asked to close, and when."""
         self._tell_failure_at = 0.0
-        self._batch_bytes = 0
         self._remembered = time.monotonic()
 
     # -- life ---------------------------------------------------------------------------------------------------
@@ -116,10 +111,10 @@ class Feed:
             else:
                 self._replicas.pull(stream)
             if self._pool.needy:
-                self._serve_needs(stream, now)
+                self._supply.serve(stream, now)
             if now - self._remembered >= _MEMORY_S:
                 self._remembered = now
-                self._serve_needs(stream, now)
+                self._supply.serve(stream, now)
                 self._pool.retire(stream.epochs_in_use())
         self._pool.step()
 
@@ -133,69 +128,6 @@ class Feed:
             self._pool.order(stream.orders(capacity))
         for epoch in stream.openings():
             self._pool.open(epoch)
-
-    # -- memory -------------------------------------------------------------------------------------------------
-
-    def _serve_needs(self, stream: Stream, now: float) -> None:
-        """Find memory for workers that wait for it: free budget, else idle segments, else the batch needed last."""
-        self._pool.needy = False
-        requests = [(at, nbytes, worker) for worker in self._pool.workers() for at, nbytes in worker.needs.items()]
-        if not requests:
-            return
-        # where all wait for memory, and none has the batch that a client waits for, the first of them must go on
-        stuck = self.facts["indexed"] and stream.starving
-        stuck = stuck and all(worker.needs or not worker.outstanding for worker in self._pool.workers())
-        for at, nbytes, worker in sorted(requests, key=lambda request: request[0]):
-            urgent = stuck or self._awaited(stream, worker)
-            if not self._memory.fits(nbytes) and (self._reclaim(now) or (urgent and self._evict(stream, at, worker))):
-                continue
-            if self._memory.grant(nbytes, urgent=urgent):
-                worker.grant(at, nbytes)
-                stuck = False
-
-    def _awaited(self, stream: Stream, worker: WorkerHandle) -> bool:
-        """Whether a worker holds up a group: what it is ordered it makes in turn, each when the one before is done."""
-        awaited = {at for group in stream.holders for at in (group.cursor, *group.redeliver)}
-        if self.facts["indexed"]:
-            return any(at in worker.outstanding for at in awaited)
-        return self._replicas.awaited(worker.seat, awaited)
-
-    def _reclaim(self, now: float) -> bool:
-        """Ask for an idle segment back; whether one may come."""
-        idle = {segment: worker for worker, segment in self._memory.table.idle()}
-        self._closing = {segment: asked for segment, asked in self._closing.items() if segment in idle}
-        crew = {worker.number: worker for worker in self._pool.workers()}
-        for segment, number in idle.items():
-            worker = crew.get(number)
-            if worker is not None and not worker.needs:  # one that needs memory has closed what it could
-                asked = self._closing.setdefault(segment, now)
-                if asked == now:
-                    worker.close_segments([segment])
-                if now - asked < _CLOSE_S:  # a busy one closes it between two batches
-                    return True
-        return False
-
-    def _evict(self, stream: Stream, at: Position, needy: WorkerHandle) -> bool:
-        """Make a segment idle whose batches are needed last, and later than position `at`; whether there is one.
-
-        A slot alone would be filled again by the worker whose segment it lies in, and help nobody else.
-        """
-        crew = {worker.number for worker in self._pool.workers() if worker is needy or not worker.needs}
-        found: dict[int, list[Entry]] = {}
-        for entry in stream.spare():
-            if entry.position > at:
-                found.setdefault(entry.slot.segment, []).append(entry)
-        for segment, entries in found.items():
-            if self._memory.table.worker(segment) in crew and self._memory.table.used(segment) == len(entries):
-                stream.evict(entries)
-                self._pool.needy = True  # to have it closed before it is written again
-                return True
-        return False
-
-    def _fit(self, nbytes: int) -> None:
-        """Look ahead no further than the memory goes."""
-        self._batch_bytes = nbytes
-        self.stream.resize(self._memory.room(nbytes) - self._options.workers)
 
     # -- what the pool says -------------------------------------------------------------------------------------
 
@@ -227,8 +159,8 @@ class Feed:
 
     def made(self, position: Position, slot: Slot, seat: int) -> None:
         """A batch lies in a slot."""
-        if slot.nbytes > self._batch_bytes:
-            self._fit(slot.nbytes)
+        if slot.nbytes > self._supply.batch_bytes:
+            self._supply.fit(self.stream, slot.nbytes)
         if not self.header:
             view = self._memory.table.view(slot)
             self.header = bytes(view[: aligned(8 + int.from_bytes(view[:4], "little"))])
@@ -286,7 +218,7 @@ class Feed:
             source=self.spec.target,
             kind=self.spec.kind,
             length=stream.lengths.get(at[0]) if stream is not None else None,
-            batch_bytes=self._batch_bytes,
+            batch_bytes=self._supply.batch_bytes,
             ready=max(0, queued - outstanding),
             making=outstanding,
             max_queue_size=self._options.max_queue_size,
@@ -311,9 +243,9 @@ class Feed:
         workers = f"{self._options.workers} {'thread' if self._options.threads else 'worker'}"
         workers += "s" * (self._options.workers != 1)
         if length is None:
-            return f"{self.spec.target} ({_size(self._batch_bytes, 'batches of ')}{workers})"
+            return f"{self.spec.target} ({_size(self._supply.batch_bytes, 'batches of ')}{workers})"
         batches = f"{length:,} batches".replace(",", " ")
-        return f"{self.spec.target} ({batches}{_size(self._batch_bytes, ' x ', '')}, {workers})"
+        return f"{self.spec.target} ({batches}{_size(self._supply.batch_bytes, ' x ', '')}, {workers})"
 
     def waiting_for(self) -> str:
         """What a client that waits is told: how many workers are busy, and since when the slowest."""

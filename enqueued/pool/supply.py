@@ -1,0 +1,88 @@
+"""The memory of one stream: who gets some, who gives some back, and how far ahead the stream may look for it."""
+
+from __future__ import annotations
+
+from enqueued.batch import Position
+from enqueued.pool.handle import WorkerHandle
+from enqueued.pool.memory import Memory
+from enqueued.pool.pool import Pool
+from enqueued.pool.replicas import Replicas
+from enqueued.stream.core import Stream
+from enqueued.stream.window import Entry
+
+_CLOSE_S = 0.5
+"""How long a worker may take to close an idle segment before a batch that is waited for exceeds the budget."""
+
+
+class Supply:
+    """Finds memory for the workers of a stream that wait for it, within the budget of the daemon."""
+
+    def __init__(self, memory: Memory, pool: Pool, replicas: Replicas) -> None:
+        self.batch_bytes = 0
+        """The size of the largest batch so far."""
+        self._memory = memory
+        self._pool = pool
+        self._replicas = replicas
+        self._closing: dict[int, float] = {}
+        """Idle segments that a worker was asked to close, and when."""
+
+    def serve(self, stream: Stream, now: float) -> None:
+        """Find memory for workers that wait for it: free budget, else idle segments, else the batch needed last."""
+        self._pool.needy = False
+        requests = [(at, nbytes, worker) for worker in self._pool.workers() for at, nbytes in worker.needs.items()]
+        if not requests:
+            return
+        # where all wait for memory, and none has the batch that a client waits for, the first of them must go on
+        stuck = stream.indexed and stream.starving
+        stuck = stuck and all(worker.needs or not worker.outstanding for worker in self._pool.workers())
+        for at, nbytes, worker in sorted(requests, key=lambda request: request[0]):
+            urgent = stuck or self._awaited(stream, worker)
+            if not self._memory.fits(nbytes) and (self._reclaim(now) or (urgent and self._evict(stream, at, worker))):
+                continue
+            if self._memory.grant(nbytes, urgent=urgent):
+                worker.grant(at, nbytes)
+                stuck = False
+
+    def _awaited(self, stream: Stream, worker: WorkerHandle) -> bool:
+        """Whether a worker holds up a group: what it is ordered it makes in turn, each when the one before is done."""
+        awaited = {at for group in stream.holders for at in (group.cursor, *group.redeliver)}
+        if stream.indexed:
+            return any(at in worker.outstanding for at in awaited)
+        return self._replicas.awaited(worker.seat, awaited)
+
+    def _reclaim(self, now: float) -> bool:
+        """Ask for an idle segment back; whether one may come."""
+        idle = {segment: worker for worker, segment in self._memory.table.idle()}
+        self._closing = {segment: asked for segment, asked in self._closing.items() if segment in idle}
+        crew = {worker.number: worker for worker in self._pool.workers()}
+        for segment, number in idle.items():
+            worker = crew.get(number)
+            if worker is not None and not worker.needs:  # one that needs memory has closed what it could
+                asked = self._closing.setdefault(segment, now)
+                if asked == now:
+                    worker.close_segments([segment])
+                if now - asked < _CLOSE_S:  # a busy one closes it between two batches
+                    return True
+        return False
+
+    def _evict(self, stream: Stream, at: Position, needy: WorkerHandle) -> bool:
+        """Make a segment idle whose batches are needed last, and later than position `at`; whether there is one.
+
+        A slot alone would be filled again by the worker whose segment it lies in, and help nobody else.
+        """
+        crew = {worker.number for worker in self._pool.workers() if worker is needy or not worker.needs}
+        found: dict[int, list[Entry]] = {}
+        for entry in stream.spare():
+            if entry.position > at:
+                found.setdefault(entry.slot.segment, []).append(entry)
+        for segment, entries in found.items():
+            if self._memory.table.worker(segment) in crew and self._memory.table.used(segment) == len(entries):
+                stream.evict(entries)
+                self._pool.needy = True  # to have it closed before it is written again
+                return True
+        return False
+
+    def fit(self, stream: Stream, nbytes: int) -> None:
+        """Look ahead no further than the memory goes for batches of this size."""
+        self.batch_bytes = nbytes
+        stream.resize(self._memory.room(nbytes) - self._pool.options.workers)
