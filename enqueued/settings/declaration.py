@@ -28,7 +28,7 @@ class Setting:
     @property
     def flag(self) -> str:
         # repeated once per argument, so it reads in the singular
-        name = "arg" if isinstance(self.kind, Arguments) else self.name
+        name = self.name.removesuffix("s") if isinstance(self.kind, Arguments) else self.name
         return "--" + name.replace("_", "-")
 
     @property

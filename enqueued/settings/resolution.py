@@ -92,7 +92,7 @@ def _over(*several: Layer) -> Layer:
     merged: Layer = {}
     for layer in several:
         for key, given in layer.items():
-            if key == "args" and key in merged:
+            if key in merged and isinstance(given.value, dict):
                 below = merged[key]
                 given = Given(below.value | given.value, f"{given.origin}, over {below.origin}")
             merged[key] = given

@@ -19,6 +19,8 @@ MEANT_FOR = {
     "shuffle": ("sequence", "dataset"),
     "replicas": ("generator",),
     "workers": ("sequence", "dataset"),
+    "reorder_window": ("sequence", "dataset"),
+    "on_error": ("sequence", "dataset"),
 }
 
 
@@ -56,5 +58,11 @@ def check_source(name: str, stream: StreamSettings, given: Layer) -> None:
                 f"{key} = {value!r} ({given[key].origin}) is for a {' or a '.join(kinds)}, and stream {name!r} "
                 f"is a {kind}.{hint * (key == 'workers')}"
             )
+    twice = ", ".join(key for key in stream.args if key in stream.local_args)
+    if twice:
+        raise ConfigError(
+            f"Stream {name!r} has {twice} in args ({given['args'].origin}) and in local_args "
+            f"({given['local_args'].origin}). Keep one: --local-arg if another value gives the same data."
+        )
     if stream.app_dir and not os.path.isdir(stream.app_dir):
         raise ConfigError(f"app_dir = {stream.app_dir!r} ({given['app_dir'].origin}) is not a folder.")

@@ -15,6 +15,7 @@ from enqueued.settings.kinds import Arguments, Choice, Seconds, Several, Size, S
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MODE = re.compile(r"0?[0-7]{3}")
+_ON_ERROR = re.compile(r"raise|skip|retry:(?P<times>[1-9]\d{0,2}|1000)")
 
 
 def is_name(text: str) -> bool:
@@ -27,9 +28,26 @@ TARGET = Text("an import path such as mymod:MySeq", "MOD:ATTR")
 ENDPOINT = Text('an address such as "ipc:///run/enqueued/default.sock"', "ipc://PATH", is_ipc)
 BIND = Text('an address such as "tcp://127.0.0.1:5555"', "tcp://HOST:PORT", is_tcp)
 MODE = Text('octal digits as text, such as "0600" or "0660"', "MODE", lambda text: bool(_MODE.fullmatch(text)))
-SPEC_FIELDS = ("args", "app_dir", "batch_size", "drop_last", "collate", "shuffle", "seed", "replicas", "worker_init")
+ON_ERROR = Text(
+    '"raise", "skip" or "retry:N" with N from 1 to 1000',
+    "raise|skip|retry:N",
+    lambda text: bool(_ON_ERROR.fullmatch(text)),
+)
+SPEC_FIELDS = (
+    "args",
+    "local_args",
+    "app_dir",
+    "batch_size",
+    "drop_last",
+    "collate",
+    "shuffle",
+    "seed",
+    "replicas",
+    "worker_init",
+)
 ONE_OF_THREE = "a stream needs one of sequence, dataset and generator"
 FOLDER = Text("a path", "FOLDER", lambda text: "\0" not in text)
+FILE = Text("a path", "FILE", lambda text: text != "" and "\0" not in text)
 
 
 @dataclass(frozen=True)
@@ -57,6 +75,12 @@ class DaemonSettings:
         unset="a quarter of the memory that is available at start",
     )
     max_clients: int = setting(1000, Whole(1, 100_000), "How many clients may be connected at a time.")
+    state_file: str | None = setting(
+        None,
+        FILE,
+        "Where the daemon remembers where named groups stand.",
+        unset="NAME.state in $STATE_DIRECTORY, or beside the socket",
+    )
     graceful_timeout: float = setting(
         10.0, Seconds(), "How long clients may take to finish their batches when the daemon stops."
     )
@@ -88,6 +112,11 @@ class StreamSettings:
         Arguments(),
         "Arguments that the source is called with; a value is read as JSON if it is JSON, else as text.",
     )
+    local_args: dict[str, Any] = setting(
+        {},
+        Arguments(),
+        "More arguments for the source, which a saved state does not compare: paths, cache folders.",
+    )
     app_dir: str = setting("", FOLDER, "The folder to import from; empty for the working directory.")
     batch_size: int | None = setting(
         None, Whole(1), "Samples in one batch of a dataset.", unset="needed with a dataset, and only there"
@@ -101,6 +130,9 @@ class StreamSettings:
     )
     shuffle: bool = setting(False, Switch(), "Take a dataset's samples, or a sequence's batches, in random order.")
     seed: int = setting(0, Whole(0, 2**63 - 1), "What order and random numbers follow from.")
+    epochs: int | None = setting(
+        None, Whole(1), "After how many epochs the stream ends for everybody.", unset="it never ends"
+    )
     replicas: int = setting(1, Whole(1, 4096), "How many copies of a generator run side by side.")
     worker_init: str | None = setting(
         None,
@@ -124,6 +156,11 @@ class StreamSettings:
         "How workers start: forked from a zygote, which loaded the source once, or each spawned afresh.",
     )
     max_queue_size: int = setting(10, Whole(1, 1_000_000), "How many batches are kept ready.")
+    reorder_window: int = setting(
+        0,
+        Whole(0, 1_000_000),
+        "How many batches a ready one may overtake, so that a slow one does not hold up the line.",
+    )
     max_generations: int = setting(
         4, Whole(1, 1000), "How many epochs are kept loaded when the source has on_epoch_end."
     )
@@ -131,7 +168,15 @@ class StreamSettings:
     make_timeout: float = setting(
         0.0, Seconds(), "How long one batch may take before its worker is replaced; 0 for any time."
     )
+    on_error: str = setting(
+        "raise",
+        ON_ERROR,
+        "When the source raises: tell the trainer, leave the batch out, or try N times more and then tell the trainer.",
+    )
     lag_timeout: float = setting(10.0, Seconds(0.001), "How long other groups wait for one that takes no batch.")
+    reload: bool = setting(
+        False, Switch(), "Watch the source's files and load them again at once when they change; for development."
+    )
 
     @property
     def kind(self) -> Literal["sequence", "dataset", "generator"]:
@@ -151,6 +196,17 @@ class StreamSettings:
         if self.kind == "generator":
             return self.replicas
         return usable_cores() if self.workers == "auto" else self.workers
+
+    @property
+    def retries(self) -> int:
+        """How many times more a batch is tried that the source raised for; 0 without ``retry:N``."""
+        match = _ON_ERROR.fullmatch(self.on_error)
+        return int(match["times"] or 0) if match else 0
+
+    @property
+    def skips(self) -> bool:
+        """Whether a batch that the source raised for is left out."""
+        return self.on_error == "skip"
 
     def spec_fields(self) -> dict[str, Any]:
         """The keyword arguments of a `SourceSpec`."""

@@ -1,4 +1,4 @@
-"""Calling the user's class or factory with ``--arg`` values."""
+"""Calling the user's class or factory with the values of ``--arg`` and ``--local-arg``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def is_factory(found: Any) -> bool:
 
 
 def construct(spec: SourceSpec, factory: Callable[..., Any]) -> Any:
-    """What the user's class or function gives for ``spec.args``. Raises LoadError, also for SystemExit."""
+    """What the user's class or function gives for `spec.arguments`. Raises LoadError, also for SystemExit."""
     try:
-        return factory(**spec.args)
+        return factory(**spec.arguments)
     except TypeError as error:
         # Raised by the call itself, not inside the user's code: the arguments do not fit.
         if error.__traceback__ is not None and error.__traceback__.tb_next is None:
@@ -35,13 +35,13 @@ def construct(spec: SourceSpec, factory: Callable[..., Any]) -> Any:
 
 
 def arguments_misfit(spec: SourceSpec, factory: Callable[..., Any]) -> str | None:
-    """Why ``spec.args`` do not fit the signature, and what it is; None when they fit or there is no signature."""
+    """Why `spec.arguments` do not fit the signature, and what it is; None when they fit or there is no signature."""
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError):  # a builtin without one
         return None
     try:
-        signature.bind(**spec.args)
+        signature.bind(**spec.arguments)
         return None
     except TypeError:
         pass
@@ -50,12 +50,13 @@ def arguments_misfit(spec: SourceSpec, factory: Callable[..., Any]) -> str | Non
     names = [one.name for one in named]
     takes = f"{spec.target} takes {', '.join(names) if names else 'no arguments'}"
     if not any(one.kind is one.VAR_KEYWORD for one in parameters):
-        for name, value in spec.args.items():
+        for name, value in spec.arguments.items():
             if name not in names:
                 close = difflib.get_close_matches(name, names, n=1)
                 hint = f"; did you mean {close[0]}?" if close else ""
-                return f"{takes}; --arg {name}={value!r} is not one of them{hint}"
-    missing = [one.name for one in named if one.default is one.empty and one.name not in spec.args]
+                flag = "--arg" if name in spec.args else "--local-arg"
+                return f"{takes}; {flag} {name}={value!r} is not one of them{hint}"
+    missing = [one.name for one in named if one.default is one.empty and one.name not in spec.arguments]
     if missing:
         wanted = " ".join(f"--arg {name}=..." for name in missing)
         return f"{takes}; {', '.join(missing)} must be given: {wanted}"

@@ -104,6 +104,16 @@ def test_arguments_are_replaced_one_by_one(two: Path) -> None:
     assert settings.origin("stream.train", "args") == f"flag --arg, over {two} [stream.train]"
 
 
+def test_local_arguments_are_like_arguments(tmp_path: Path) -> None:
+    """--local-arg, its variable and its table give arguments too, one over the other, kept apart from --arg."""
+    path = write(tmp_path, '[stream.train]\nsequence = "m:A"\nlocal_args = { path = "/a", cache = "/c" }\n')
+    settings = resolve({"local_args": ("path=/b",), "args": ("size=3",)}, {"ENQUEUED_LOCAL_ARGS": '{"tries": 2}'}, path)
+    train = settings.streams["train"]
+    assert (train.args, train.local_args) == ({"size": 3}, {"path": "/b", "cache": "/c", "tries": 2})
+    assert settings.origin("stream.train", "local_args").startswith("flag --local-arg, over environment ENQUEUED_LOCAL")
+    assert train.spec_fields()["local_args"] == train.local_args
+
+
 def test_arguments_in_a_variable_are_json() -> None:
     """ENQUEUED_ARGS holds a JSON object."""
     settings = resolve({"sequence": "m:A"}, {"ENQUEUED_ARGS": '{"path": "/x", "sizes": [1, 2]}'})
@@ -169,11 +179,19 @@ def test_a_file_of_another_encoding_is_refused(tmp_path: Path) -> None:
         ({"endpoint": "ipc://@abstract"}, {}, "endpoint"),
         ({"bind": ("tcp://localhost:99999",)}, {}, "bind"),
         ({"socket_mode": "0888"}, {}, "socket_mode"),
+        ({"state_file": "a\0b"}, {}, "state_file = .* is not a path"),
         ({"max_queue_bytes": "8X"}, {}, "max_queue_bytes"),
         ({"log_level": "loud"}, {}, "is not one of debug, info, warning, error"),
         ({}, {"ENQUEUED_MAKE_TIMEOUT": "-1"}, r"\(environment ENQUEUED_MAKE_TIMEOUT\)"),
         ({}, {"ENQUEUED_ARGS": "[1"}, "ENQUEUED_ARGS"),
         ({}, {"ENQUEUED_SHUFFLE": "perhaps"}, "is not true or false"),
+        ({"local_args": ("a",)}, {}, r"local_args = .* \(flag --local-arg\) is not KEY=VALUE"),
+        ({"reorder_window": "-1"}, {}, "reorder_window = '-1' .* from 0 to 1000000"),
+        ({"epochs": "0"}, {}, r"epochs = '0' \(flag --epochs\) is not a whole number of at least 1"),
+        ({"on_error": "ignore"}, {}, r'on_error = .* is not "raise", "skip" or "retry:N" with N from 1 to 1000'),
+        ({"on_error": "retry:0"}, {}, "on_error"),
+        ({"on_error": "retry:1001"}, {}, "on_error"),
+        ({"on_error": "retry"}, {}, "on_error"),
         ({"stream": "a b"}, {}, "A stream's name"),
     ],
 )

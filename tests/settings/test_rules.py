@@ -36,6 +36,8 @@ def test_two_sources_are_refused() -> None:
         ({"generator": "m:A", "collate": "m:c"}, "collate = 'm:c'"),
         ({"generator": "m:A", "shuffle": True}, "shuffle = True .* is for a sequence or a dataset, and"),
         ({"dataset": "m:A", "batch_size": "8", "replicas": "2"}, "replicas = 2 .* is for a generator"),
+        ({"generator": "m:A", "reorder_window": "4"}, "reorder_window = 4 .* is for a sequence or a dataset, and"),
+        ({"generator": "m:A", "on_error": "skip"}, "on_error = 'skip' .* is for a sequence or a dataset, and"),
         ({"dataset": "m:A"}, "needs a batch size"),
         ({"sequence": "m:A", "app_dir": "/no/such"}, r"app_dir = '/no/such' \(flag --app-dir\) is not a folder"),
     ],
@@ -44,6 +46,15 @@ def test_a_setting_for_another_source_is_refused(flags: dict[str, object], messa
     """A setting that would do nothing for this kind of source is an error, not ignored."""
     with pytest.raises(ConfigError, match=message):
         resolve(flags, {})
+
+
+def test_an_argument_is_given_once(tmp_path: Path) -> None:
+    """An argument that is both one of the data and a local one is refused, with both origins."""
+    path = tmp_path / "train.toml"
+    path.write_text('[stream.train]\nsequence = "m:A"\nargs = { path = "/a", size = 1 }\n')
+    message = r"has path in args \(.*\[stream.train\]\) and in local_args \(flag --local-arg\). Keep one"
+    with pytest.raises(ConfigError, match=message):
+        resolve({"local_args": ("path=/b",)}, {}, path)
 
 
 @pytest.mark.parametrize("address", ["tcp://0.0.0.0:5555", "tcp://*:5555", "tcp://trainer.example:1", "tcp://[::]:1"])

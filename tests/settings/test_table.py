@@ -48,6 +48,29 @@ def test_workers_are_counted() -> None:
     assert StreamSettings(generator="m:A", replicas=2).worker_count == 2
 
 
+@pytest.mark.parametrize(
+    ("on_error", "retries", "skips"),
+    [
+        ("raise", 0, False),
+        ("skip", 0, True),
+        ("retry:1", 1, False),
+        ("retry:30", 30, False),
+        ("retry:1000", 1000, False),
+    ],
+)
+def test_what_an_error_does_is_one_setting(on_error: str, retries: int, skips: bool) -> None:
+    """on_error says whether a batch is left out, and how often it is tried again."""
+    assert settings_of(StreamSettings)["on_error"].kind.parse(on_error) == on_error
+    stream = StreamSettings(sequence="m:A", on_error=on_error)
+    assert (stream.retries, stream.skips) == (retries, skips)
+
+
+def test_arguments_have_singular_flags() -> None:
+    """A flag that is repeated for each argument reads in the singular; variable and key do not."""
+    named = [(each.flag, each.variable) for each in ALL if each.name.endswith("args")]
+    assert named == [("--arg", "ENQUEUED_ARGS"), ("--local-arg", "ENQUEUED_LOCAL_ARGS")]
+
+
 def test_socket_modes_are_octal() -> None:
     """The mode is text in octal, and a number for the system."""
     assert DaemonSettings(socket_mode="0660").socket_permissions == 0o660
