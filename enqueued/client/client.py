@@ -26,7 +26,8 @@ from enqueued.client.search import find, where_to_look
 from enqueued.codec.decode import decode
 from enqueued.codec.spec import describe, spec
 from enqueued.wire import messages
-from enqueued.wire.messages import END, ERROR, OVER, PADDED, REDELIVERED, Hello
+from enqueued.wire.hello import Claim, Hello
+from enqueued.wire.messages import END, ERROR, OVER, PADDED, REDELIVERED
 
 log = logging.getLogger("enqueued.client")
 
@@ -71,7 +72,7 @@ class Client:
         if fixed_epoch is not None and (group is not None or not 0 <= fixed_epoch < messages.MOST_EPOCHS):
             raise errors.ConfigError("fixed_epoch is an epoch's number, and only for a client without a group")
         self._places, stream = where_to_look(where)
-        self._hello = Hello(stream=stream, group=group, version=__version__)
+        self._hello = Hello(stream=stream, claim=Claim(group=group), version=__version__)
         self._fixed_epoch = fixed_epoch
         self._prefetch = prefetch
         self._connect_timeout = connect_timeout
@@ -91,7 +92,7 @@ class Client:
     # -- the connection -----------------------------------------------------------------------------------------
 
     def _connect(self, start: str | tuple[int, int], *, repeated: bool = False) -> None:
-        hello = replace(self._hello, start=start, repeated=repeated)
+        hello = replace(self._hello, claim=replace(self._hello.claim, start=start, returning=repeated))
         self._link = link = find(self._places, hello, self._connect_timeout)
         self._finalizer = weakref.finalize(self, link.close)
         welcome = link.welcome
@@ -114,7 +115,7 @@ class Client:
 
     @property
     def _private(self) -> bool:
-        return self._hello.group is None
+        return self._hello.claim.group is None
 
     def _open(self) -> Link:
         if self._pid != os.getpid():

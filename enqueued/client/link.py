@@ -19,12 +19,12 @@ from enqueued.arena.views import Views
 from enqueued.client.handoff import Gone, HandOff, reach
 from enqueued.errors import ProtocolError, Refused
 from enqueued.wire import messages
+from enqueued.wire.hello import Hello
 from enqueued.wire.messages import (
     BATCHES,
     FRAME,
     FROM_DAEMON,
     TICKET,
-    Hello,
     check_item,
     check_welcome,
     pack,

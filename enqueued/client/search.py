@@ -11,7 +11,7 @@ from pathlib import Path
 from enqueued.client.handoff import Gone
 from enqueued.client.link import Link
 from enqueued.errors import ConfigError, ConnectTimeout
-from enqueued.wire.messages import Hello
+from enqueued.wire.hello import Hello
 from enqueued.wire.places import NAME_VARIABLE, VARIABLE, Place, parse, places
 
 log = logging.getLogger("enqueued.client")

@@ -18,6 +18,7 @@ from enqueued.server.session import Session
 from enqueued.stats import DaemonStats, MemberStats
 from enqueued.stream.group import Member
 from enqueued.wire import messages
+from enqueued.wire.hello import Hello
 from enqueued.wire.messages import (
     ANSWER,
     FROM_CLIENT,
@@ -25,7 +26,6 @@ from enqueued.wire.messages import (
     LOADING,
     REFUSED,
     WELCOME,
-    Hello,
     pack,
     position,
     runs,
@@ -168,7 +168,9 @@ class Hub:
     def _welcome(self, endpoint: Endpoint, incoming: Incoming, hello: Hello, feed: Feed) -> None:
         session = Session(next(self._numbers), endpoint, incoming.peer, incoming.connection, hello, feed)
         stream = feed.stream
-        group = stream.join(session.name, group=hello.group, start=hello.start, repeated=hello.repeated)
+        group = stream.join(
+            session.name, group=hello.claim.group, start=hello.claim.start, repeated=hello.claim.returning
+        )
         self._by_peer[id(endpoint), incoming.peer] = session
         self._by_name[session.name] = session
         epoch, index = group.cursor

@@ -11,7 +11,8 @@ from enqueued.server.endpoint import Endpoint, Sent
 from enqueued.stats import MemberStats
 from enqueued.stream.decisions import Decision, Deliver, EndEpoch
 from enqueued.stream.group import Member
-from enqueued.wire.messages import BATCHES, END, ERROR, FRAME, OVER, REDELIVERED, TICKET, Hello, pack
+from enqueued.wire.hello import Hello
+from enqueued.wire.messages import BATCHES, END, ERROR, FRAME, OVER, REDELIVERED, TICKET, pack
 
 _ALONE = 64 * 1024
 """A frame of this many bytes does not wait for others: each goes in a message of its own."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from struct import Struct
 from struct import error as StructError
 from typing import Any
@@ -20,6 +19,7 @@ MOST_BYTES = 1 << 20
 
 HELLO, CREDIT, TAKE, SEEK, ASK, BYE = "HELLO", "CREDIT", "TAKE", "SEEK", "ASK", "BYE"
 WELCOME, LOADING, REFUSED, BATCHES, ANSWER, GONE = "WELCOME", "LOADING", "REFUSED", "BATCHES", "ANSWER", "GONE"
+STABLE = "STABLE"
 
 TICKET, FRAME, ERROR, END, OVER = range(5)
 """The items of BATCHES."""
@@ -44,66 +44,50 @@ _FIELDS = {
     BATCHES: (list, list),
     ANSWER: (str, object),
     GONE: (str,),
+    STABLE: (int,),
     HELLO: (dict,),
 }
 MOST_EPOCHS = 1 << 32
 """Nobody begins at an epoch beyond: what is counted up from there stays in 64 bits everywhere."""
-QUESTIONS = frozenset({"stats", "spec", "waiting"})
+QUESTIONS = frozenset({"stats", "spec", "waiting", "canary", "group", "missing"})
 """What may be asked."""
 FROM_CLIENT = frozenset({HELLO, CREDIT, TAKE, SEEK, ASK, BYE})
-FROM_DAEMON = frozenset({WELCOME, LOADING, REFUSED, BATCHES, ANSWER, GONE})
+FROM_DAEMON = frozenset({WELCOME, LOADING, REFUSED, BATCHES, ANSWER, GONE, STABLE})
+
+_NIL = type(None)
+_WELCOME: dict[str, Any] = {
+    "credit_limit": 1,
+    "indexed": True,
+    "length": None,
+    "check": "",
+    "incarnation": "",
+    "generation": 0,
+    "base": None,
+    "origin": None,
+    "reorder_window": 0,
+    "hooked": False,
+    "fingerprint": {},
+    "file": "",
+    "hash": "",
+    "loaded_at": 0,
+}
+"""What a WELCOME may leave out."""
+_WELCOME_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("stream", "kind", "source", "check", "incarnation", "file", "hash"), (str,)),
+    **dict.fromkeys(("indexed", "hooked"), (bool,)),
+    **dict.fromkeys(("epoch", "index", "credit_limit", "generation", "reorder_window"), (int,)),
+    **dict.fromkeys(("base", "origin"), (list, _NIL)),
+    "length": (int, _NIL),
+    "loaded_at": (int, float),
+    "fingerprint": (dict,),
+}
 
 Run = tuple[int, int]
 
 _shown = reprlib.Repr()
 _shown.maxstring = _shown.maxother = 100
-_show = _shown.repr
+show = _shown.repr
 """What a peer sent, for an error: short, and safe for what is nested deeper than `repr` goes."""
-
-
-@dataclass(frozen=True)
-class Hello:
-    """What a client says of itself when it begins a session."""
-
-    stream: str | None = None
-    group: str | None = None
-    start: str | tuple[int, int] = "first"
-    token: bytes | None = None
-    repeated: bool = False
-    host: str = ""
-    pid: int = 0
-    version: str = ""
-    protocol: int = PROTOCOL
-
-    def pack(self) -> bytes:
-        """The message."""
-        return pack(HELLO, asdict(self))
-
-    @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> Hello:
-        """The checked contents of a HELLO. Raises `ProtocolError`."""
-        protocol = plain.get("protocol")
-        if protocol != PROTOCOL:
-            raise ProtocolError(f"the client speaks protocol {_show(protocol)}, this daemon {PROTOCOL}")
-        start = plain.get("start", "first")
-        if isinstance(start, list) and len(start) == 2:
-            start = position(*start)
-        elif start not in ("first", "live"):
-            raise ProtocolError(f'start is "first", "live" or [epoch, index], not {_show(start)}')
-        token = plain.get("token")
-        if token is not None and not isinstance(token, bytes):
-            raise ProtocolError("token is bytes or nil")
-        pid = plain.get("pid", 0)
-        return cls(
-            stream=_name(plain, "stream"),
-            group=_name(plain, "group"),
-            start=start,
-            token=token,
-            repeated=plain.get("repeated") is True,
-            host=_text(plain, "host"),
-            pid=pid if _is_count(pid) else 0,
-            version=_text(plain, "version"),
-        )
 
 
 def pack(verb: str, *fields: Any) -> bytes:
@@ -129,8 +113,8 @@ def unpack(data: Any, verbs: frozenset[str]) -> tuple[str, list[Any]]:
     if len(fields) < len(kinds):
         raise ProtocolError(f"{verb} has {len(kinds)} fields, not {len(fields)}")
     for kind, field in zip(kinds, fields, strict=False):
-        if not isinstance(field, kind) or (kind is int and not _is_count(field)):
-            raise ProtocolError(f"a field of {verb} is {_show(field)}")
+        if not isinstance(field, kind) or (kind is int and not is_count(field)):
+            raise ProtocolError(f"a field of {verb} is {show(field)}")
     return verb, fields
 
 
@@ -139,7 +123,7 @@ def runs(plain: list[Any]) -> list[Run]:
     if len(plain) > _MOST_RUNS:
         raise ProtocolError(f"{len(plain)} runs; the most is {_MOST_RUNS}")
     for run in plain:
-        if not isinstance(run, list) or len(run) != 2 or not all(map(_is_count, run)):
+        if not isinstance(run, list) or len(run) != 2 or not all(map(is_count, run)):
             raise ProtocolError("a run is [first, count]")
     if sum(count for _, count in plain) > _MOST_LEASES:
         raise ProtocolError(f"runs of more than {_MOST_LEASES} leases")
@@ -157,10 +141,10 @@ def to_runs(numbers: Iterable[int]) -> list[list[int]]:
     return found
 
 
-def position(epoch: Any, index: Any) -> tuple[int, int]:
-    """A checked position to begin at. Raises `ProtocolError`."""
-    if not _is_count(epoch) or not _is_count(index) or epoch >= MOST_EPOCHS:
-        raise ProtocolError(f"start is no position: {_show(epoch)}:{_show(index)}")
+def position(epoch: Any, index: Any, what: str = "start") -> tuple[int, int]:
+    """A checked position. Raises `ProtocolError`."""
+    if not is_count(epoch) or not is_count(index) or epoch >= MOST_EPOCHS:
+        raise ProtocolError(f"{what} is no position: {show(epoch)}:{show(index)}")
     return epoch, index
 
 
@@ -175,34 +159,30 @@ def check_item(item: Any) -> list[Any]:
             return item  # type: ignore[no-any-return]  # it is a list
     except (LookupError, TypeError, StructError):
         pass
-    raise ProtocolError(f"not an item: {_show(item)}")
+    raise ProtocolError(f"not an item: {show(item)}")
 
 
 def check_welcome(plain: dict[str, Any]) -> dict[str, Any]:
     """The contents of a WELCOME from a daemon that is not trusted. Raises `ProtocolError`."""
-    welcome = {"credit_limit": 1, "indexed": True, "length": None, "check": "", **plain}
-    for key in ("stream", "kind", "source", "check", "indexed"):
-        if not isinstance(welcome.get(key), bool if key == "indexed" else str):
-            raise ProtocolError(f"the daemon's welcome has the {key} {_show(welcome.get(key))}")
-    for key in ("epoch", "index", "credit_limit", "length"):
-        if not _is_count(welcome.get(key)) and (key != "length" or welcome["length"] is not None):
-            raise ProtocolError(f"the daemon's welcome has the {key} {_show(welcome.get(key))}")
+    welcome = {**_WELCOME, **plain}
+    for key, kinds in _WELCOME_KINDS.items():
+        value = welcome.get(key)
+        odd = (type(value) is int and not is_count(value)) or (type(value) is bool and bool not in kinds)
+        if odd or not isinstance(value, kinds):
+            raise ProtocolError(f"the daemon's welcome has the {key} {show(value)}")
+    for key in ("base", "origin"):
+        if welcome[key] is not None:
+            if len(welcome[key]) != 2:
+                raise ProtocolError(f"the daemon's welcome has the {key} {show(welcome[key])}")
+            welcome[key] = position(*welcome[key])
     return welcome
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Whether this is an integer of the protocol."""
     return type(value) is int and 0 <= value < _BOUND
 
 
-def _text(plain: dict[str, Any], key: str) -> str:
-    text = plain.get(key)
-    return text[:64] if isinstance(text, str) else ""
-
-
-def _name(plain: dict[str, Any], key: str) -> str | None:
-    name = plain.get(key)
-    if name is None:
-        return None
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ProtocolError(f"{key} is 1 to 64 letters, digits, dots, dashes or underscores, not {_show(name)}")
-    return name
+def is_name(text: str) -> bool:
+    """Whether a stream or a group may have this name."""
+    return _NAME.fullmatch(text) is not None

@@ -12,7 +12,8 @@ import msgpack
 import pytest
 import zmq
 
-from enqueued.wire.messages import BATCHES, FROM_DAEMON, GONE, REFUSED, WELCOME, Hello, pack, unpack
+from enqueued.wire.hello import Claim, Hello
+from enqueued.wire.messages import BATCHES, FROM_DAEMON, GONE, REFUSED, WELCOME, pack, unpack
 from serving import Serving
 from waiting import until
 
@@ -74,9 +75,9 @@ class Peer:
                 return [verb, *fields]
         raise AssertionError(verbs)
 
-    def session(self, **hello: Any) -> list[Any]:
+    def session(self, token: bytes | None = None, **claim: Any) -> list[Any]:
         """Begin a session; the answer."""
-        self.say(Hello(**hello).pack())
+        self.say(Hello(claim=Claim(**claim), token=token).pack())
         return self.hear(WELCOME, REFUSED, GONE)
 
     def close(self) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from enqueued.wire.messages import FROM_CLIENT, FROM_DAEMON, PROTOCOL, Hello, check_item, pack, unpack
+from enqueued.wire.hello import Claim, Hello
+from enqueued.wire.messages import FROM_CLIENT, FROM_DAEMON, PROTOCOL, check_item, pack, unpack
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -23,7 +24,16 @@ WELCOME = {
     "length": 300,
     "epoch": 1,
     "index": 2,
+    "base": [1, 0],
+    "origin": None,
+    "generation": 2,
     "credit_limit": 4096,
+    "reorder_window": 0,
+    "hooked": True,
+    "fingerprint": {"source": "mymod:MySeq", "seed": 1},
+    "file": "/home/me/mymod.py",
+    "hash": "0123456789abcdef",
+    "loaded_at": 1700000000.5,
 }
 ITEMS = [
     [0, 1, 2, 3, 4, 0, 65537, 4096, 9_600_000],
@@ -44,6 +54,16 @@ MESSAGES: dict[str, tuple[Any, ...]] = {
     "batches": ("BATCHES", ITEMS, [65536]),
     "answer": ("ANSWER", "spec", b"\x01\x02"),
     "gone": ("GONE", "goodbye"),
+    "ask-canary": ("ASK", "canary", 3),
+    "stable": ("STABLE", 500),
+}
+RANK = Claim("ranks", (3, 9), 1, 4, "pad", (3, 8), (3, 8))
+BACK = Claim("g", (3, 4), returning=True, generation=2, held=((3, 5),), acked=((3, 4), (3, 2)))
+HELLOS = {
+    "hello": Hello("train", BACK, None, b"\x00\xff", "host", 7, "0.1.0"),
+    "hello-rank": Hello(None, RANK, (3, "0123456789abcdef"), None, "host", 7, "0.1.0"),
+    "hello-ahead": Hello(None, Claim(start=(0, 5), taken=((0, 6),)), None, None, "host", 7, "0.1.0"),
+    "hello-state": Hello(None, Claim("g", (1, 5), origin=(1, 5), missing=((1, 3),)), None, None, "host", 7, "0.1.0"),
 }
 
 
@@ -55,17 +75,16 @@ def kept() -> dict[str, bytes]:
 
 def test_every_message_is_kept() -> None:
     """When this fails the protocol has changed: that takes a new number, or a message more, but no other bytes."""
-    hello = Hello("train", "g", (3, 4), b"\x00\xff", True, "host", 7, "0.1.0").pack()
-    assert {**{name: pack(*message) for name, message in MESSAGES.items()}, "hello": hello} == kept()
+    hellos = {name: hello.pack() for name, hello in HELLOS.items()}
+    assert {name: pack(*message) for name, message in MESSAGES.items()} | hellos == kept()
 
 
-@pytest.mark.parametrize("name", [*MESSAGES, "hello"])
+@pytest.mark.parametrize("name", [*MESSAGES, *HELLOS])
 def test_kept_messages_are_read_as_they_were_meant(name: str) -> None:
     """Verb and fields."""
     verb, fields = unpack(kept()[name], FROM_CLIENT | FROM_DAEMON)
-    if name == "hello":
-        hello = Hello.from_plain(fields[0])
-        assert hello == Hello("train", "g", (3, 4), b"\x00\xff", True, "host", 7, "0.1.0")
+    if name in HELLOS:
+        assert Hello.from_plain(fields[0]) == HELLOS[name]
     else:
         assert (verb, *fields) == MESSAGES[name]
     if name == "batches":

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from enqueued.errors import ProtocolError
 from enqueued.wire import messages
+from enqueued.wire.hello import Claim, Hello
 from enqueued.wire.messages import (
     FROM_CLIENT,
     FROM_DAEMON,
     MOST_BYTES,
-    Hello,
     check_item,
     check_welcome,
     pack,
@@ -32,13 +32,30 @@ plain = st.recursive(
     lambda children: st.one_of(st.lists(children), st.dictionaries(st.text(), children)),
     max_leaves=20,
 )
+positions = st.tuples(st.integers(0, (1 << 32) - 1), counts)
+many = st.lists(positions, max_size=5).map(tuple)
+sizes = st.integers(1, 65536)
+ranks = sizes.flatmap(lambda size: st.tuples(st.integers(0, size - 1), st.just(size)))
+claims = st.builds(
+    lambda ranked, **fields: Claim(**fields, **(ranked or {})),
+    ranked=st.none() | ranks.map(lambda pair: {"rank": pair[0], "world_size": pair[1], "tail": "pad"}),
+    group=names,
+    start=st.sampled_from(["first", "live", "stored"]) | positions,
+    base=st.none() | positions,
+    origin=st.none() | positions,
+    taken=many,
+    missing=many,
+    returning=st.booleans(),
+    generation=counts,
+    held=many,
+    acked=many,
+)
 hellos = st.builds(
     Hello,
     stream=st.none() | names,
-    group=st.none() | names,
-    start=st.sampled_from(["first", "live"]) | st.tuples(st.integers(0, (1 << 32) - 1), counts),
+    claim=claims | st.builds(Claim, start=positions, taken=many),
+    canary=st.none() | st.tuples(st.integers(0, (1 << 32) - 1), st.text(max_size=64)),
     token=st.none() | st.binary(max_size=64),
-    repeated=st.booleans(),
     host=st.text(max_size=64),
     pid=counts,
     version=st.text(max_size=64),
@@ -62,6 +79,7 @@ BY_VERB: dict[str, Any] = {
     messages.BATCHES: st.tuples(st.lists(items), st.lists(counts)),
     messages.ANSWER: st.tuples(st.text(), plain),
     messages.GONE: st.tuples(st.text()),
+    messages.STABLE: st.tuples(counts),
     messages.HELLO: st.tuples(st.dictionaries(st.text(), plain, max_size=4)),
 }
 
@@ -166,13 +184,25 @@ def test_a_welcome_is_checked(change: dict[str, Any]) -> None:
         {"stream": "a b"},
         {"group": ""},
         {"group": "x" * 65},
-        {"start": "stored"},
+        {"start": "last"},
         {"start": [1]},
         {"start": [1, -1]},
         {"start": [1 << 32, 0]},
         {"token": "text"},
         {"group": "a\n"},
         {"stream": 5},
+        {"rank": 2, "world_size": 2, "group": "g"},
+        {"rank": 0, "world_size": 2},
+        {"world_size": 0},
+        {"tail": "cut"},
+        {"base": [1]},
+        {"origin": "first"},
+        {"taken": [[0, 1], [0]]},
+        {"missing": 5},
+        {"held": [[0, -1]]},
+        {"acked": [[0, 1]] * 65537},
+        {"canary": ["x", 1]},
+        {"canary": [-1, "x"]},
     ],
 )
 def test_a_hello_that_cannot_be_is_refused(change: dict[str, Any]) -> None:
@@ -242,7 +272,9 @@ def test_any_fields_are_fine_or_a_protocol_error(verb: str, fields: Any) -> None
 
 def examples() -> list[bytes]:
     """One message of each kind, to be spoilt."""
-    hello = Hello("train", "g", (3, 4), b"t" * 16, True, "host", 7, "0.1").pack()
+    hello = Hello(
+        "train", Claim("g", (3, 4), returning=True, held=((3, 5),)), (3, "ab"), b"t" * 16, "host", 7, "0.1"
+    ).pack()
     welcome = {"stream": "a", "kind": "sequence", "source": "m:S", "epoch": 0, "index": 0, "length": 5}
     batches = [
         [0, 1, 0, 0, 0, 0, 7, 0, 500],
