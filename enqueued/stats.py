@@ -39,7 +39,12 @@ class MemberStats:
 
 @dataclass(frozen=True)
 class GroupStats:
-    """One group and where it stands: `epoch` and `index` are the next position that it will be given."""
+    """One group and where it stands: `epoch` and `index` are the next position that it will be given.
+
+    `kind` is ``private``, ``split`` or ``ranks``; of ranks each is a group of its own, `rank` of `world_size`, under
+    one name. `leases` counts the batches that its members have not acknowledged, `lag` those that it is behind the
+    foremost group of the stream (-1: unknown). `waits_for` says who holds it up, and is empty when nobody does.
+    """
 
     name: str
     private: bool
@@ -48,6 +53,12 @@ class GroupStats:
     delivered: int
     redelivered: int
     members: tuple[MemberStats, ...]
+    kind: str = "split"
+    rank: int = -1
+    world_size: int = 1
+    leases: int = 0
+    lag: int = -1
+    waits_for: str = ""
 
 
 @dataclass(frozen=True)

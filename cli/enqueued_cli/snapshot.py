@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from enqueued.errors import ProtocolError
@@ -18,7 +18,10 @@ PARTS: dict[str, type[Any]] = {
 
 
 def read(plain: Mapping[str, Any]) -> DaemonStats:
-    """The snapshot that `DaemonStats.to_plain` made; what a newer daemon says besides is left out."""
+    """The snapshot that `DaemonStats.to_plain` made.
+
+    What a newer daemon says besides is left out, and what an older one does not say yet has its default.
+    """
     try:
         snapshot = _read(DaemonStats, plain)
     except (KeyError, TypeError) as error:
@@ -33,6 +36,8 @@ def read(plain: Mapping[str, Any]) -> DaemonStats:
 def _read(kind: type[Any], plain: Mapping[str, Any]) -> Any:
     values = {}
     for field in fields(kind):
+        if field.name not in plain and field.default is not MISSING:
+            continue  # an older daemon does not say it
         value = plain[field.name]
         if field.name in PARTS:
             value = tuple(_read(PARTS[field.name], part) for part in value)

@@ -93,22 +93,35 @@ def _stream(stream: StreamStats, rates: Rates) -> list[str]:
 def _groups(stream: StreamStats) -> list[str]:
     if not stream.groups:
         return []  # the verdict says that there is no client
-    rows = [["GROUP", "AT", "DELIVERED", "MEMBER", "BY", "HOLDS", "CREDIT", "NOW"]]
+    rows = [["GROUP", "AT", "LAG", "DELIVERED", "MEMBER", "BY", "HOLDS", "CREDIT", "NOW"]]
     for group in stream.groups:
         rows += _group(group)
-    return [INDENT + line for line in aligned(rows)]
+    held_up = [f"{label(group)} waits for {group.waits_for}" for group in stream.groups if group.waits_for]
+    return [INDENT + line for line in (*aligned(rows), *held_up)]
 
 
 def _group(group: GroupStats) -> list[list[str]]:
     delivered = thousands(group.delivered) + (f" (+{group.redelivered} again)" if group.redelivered else "")
-    first = ["(private)" if group.private else group.name, f"{group.epoch}:{group.index}", delivered]
+    first = [label(group), f"{group.epoch}:{group.index}", lag(group.lag), delivered]
     if not group.members:
         return [[*first, "-", "", "", "", "no member is connected"]]
     rows = []
     for member in group.members:
         rows.append([*first, *_member(member, group)])
-        first = ["", "", ""]
+        first = [""] * len(first)
     return rows
+
+
+def label(group: GroupStats) -> str:
+    """What a group is called, and which of its ranks this is."""
+    if group.kind == "ranks":
+        return f"{group.name} {group.rank}/{group.world_size}"
+    return "(private)" if group.private else group.name
+
+
+def lag(batches: int) -> str:
+    """How far a group is behind the foremost; a dash where that is not known."""
+    return thousands(batches) if batches >= 0 else "-"
 
 
 def _member(member: MemberStats, group: GroupStats) -> list[str]:

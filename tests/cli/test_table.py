@@ -12,7 +12,7 @@ from enqueued_cli.snapshot import read
 from enqueued_cli.table import count, duration, rate, size, table
 
 MEMBER = MemberStats("trainer-1", 4711, "node7", "slots", 2, 1, 1204, 12.34)
-GROUP = GroupStats("sweep", False, 3, 118, 2407, 0, (MEMBER,))
+GROUP = GroupStats("sweep", False, 3, 118, 2407, 0, (MEMBER,), leases=1, lag=0)
 STREAM = StreamStats(
     name="train",
     source="mymod:MySeq",
@@ -60,8 +60,8 @@ def test_a_table_reads_like_this() -> None:
         "  WORKERS   QUEUE       MADE    DELIVERED  BYTES      PER MAKE  ONE MAKE  SLOTS",
         "  3/4 busy  3/10 ready  10.0/s  20.0/s     0.02 GB/s  2.0       170 ms    400 MiB",
         "  => the workers are the limit",
-        "  GROUP  AT     DELIVERED  MEMBER                BY     HOLDS  CREDIT  NOW",
-        "  sweep  3:118  2 407      trainer-1 node7:4711  slots  1      2       waits 12.3 s for 3:118",
+        "  GROUP  AT     LAG  DELIVERED  MEMBER                BY     HOLDS  CREDIT  NOW",
+        "  sweep  3:118  0    2 407      trainer-1 node7:4711  slots  1      2       waits 12.3 s for 3:118",
     ]
 
 
@@ -109,6 +109,28 @@ def test_members_say_what_they_do() -> None:
     assert lines[1].endswith("works on 1 batch")
     assert lines[3].split()[0] == "trainer-2"
     assert lines[3].endswith("idle")
+
+
+def test_groups_say_how_far_they_are_and_who_holds_them_up() -> None:
+    """Each rank is told apart; a lag that is not known is a dash; who is waited for stands below."""
+    groups = (
+        replace(GROUP, lag=1500, waits_for="group 'slow', 10 batches behind"),
+        replace(GROUP, name="ddp", private=True, kind="ranks", rank=2, world_size=4, lag=-1),
+    )
+    lines = table(replace(DAEMON, streams=(replace(STREAM, groups=groups),))).splitlines()[-3:]
+    assert lines[0].split()[:4] == ["sweep", "3:118", "1", "500"]
+    assert lines[1].split()[:4] == ["ddp", "2/4", "3:118", "-"]
+    assert lines[2] == "  sweep waits for group 'slow', 10 batches behind"
+
+
+def test_an_older_daemon_is_read() -> None:
+    """What it does not tell of its groups has a default, and is shown as unknown."""
+    plain = DAEMON.to_plain()
+    for key in ("kind", "rank", "world_size", "leases", "lag", "waits_for"):
+        del plain["streams"][0]["groups"][0][key]
+    shown = read(plain)
+    assert shown.streams[0].groups[0].lag == -1
+    assert "sweep  3:118  -    2 407" in table(shown)
 
 
 def test_troubles_are_told() -> None:
