@@ -16,8 +16,8 @@ import msgpack
 KEYS = {
     "to a zygote": ("boot", "fork", "next", "quit"),
     "from a zygote": ("ready", "broken", "forked", "exited", "stepped", "progress", "gone"),
-    "to a worker": ("make", "free", "grant", "close", "length", "quit"),
-    "from a worker": ("up", "segment", "closed", "made", "failed", "ended", "length", "need", "broken"),
+    "to a worker": ("make", "free", "grant", "close", "length", "canary", "quit"),
+    "from a worker": ("up", "segment", "closed", "made", "failed", "ended", "length", "canary", "need", "broken"),
 }
 MOST_BYTES = 64 * 1024
 _MOST_TEXT = 24_000

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from enqueued.arena.segment import Slot
 from enqueued.batch import Position
 from enqueued.errors import ConfigError, EnqueuedError, LoadError
+from enqueued.pool.canary import Canaries
 from enqueued.pool.channel import Message
 from enqueued.pool.deaths import Deaths
 from enqueued.pool.generation import Generation
@@ -45,6 +46,7 @@ class Crew:
         self.spec = spec
         self.options = options
         self.restarts = 0
+        self.canaries = Canaries(spec.target)
         self.needy = False
         """Whether a worker has said since this was last cleared that it waits for memory."""
         self.make_s = 0.0
@@ -62,6 +64,9 @@ class Crew:
         self._deaths = Deaths(spec.target, options.workers)
 
     def _watch_zygote(self, generation: Generation) -> None:
+        raise NotImplementedError
+
+    def _hear_canary(self, generation: Generation, epoch: int, found: str, error: str) -> None:
         raise NotImplementedError
 
     def _break(self, error: EnqueuedError) -> None:
@@ -165,6 +170,9 @@ class Crew:
 
     def _obey(self, generation: Generation, worker: WorkerHandle, message: Message) -> None:
         fds = worker.channel.take_fds()
+        for epoch, found, error in message.get("canary", ()):
+            worker.canaries.discard(epoch)
+            self._hear_canary(generation, epoch, found, error)
         if "made" in message:
             self._deaths.reset()
             for epoch, index, segment, offset, nbytes, make_us in message["made"]:
@@ -239,6 +247,9 @@ class Crew:
                 self._events.lost(position, error, killed=position in killed)
             for epoch in worker.asked:
                 self._ask_length(epoch)
+            for epoch in worker.canaries:  # it is asked again, of another, unless it is the canary that kills
+                if (epoch, 0) in killed and self.canaries.tried(epoch):
+                    self._hear_canary(generation, epoch, "", error["message"])
             if not self._indexed and worker.up:
                 self._events.lost_replica(worker.seat, error)
         self._reactor.unwatch(worker.channel.fileno())

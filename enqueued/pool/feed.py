@@ -50,7 +50,6 @@ class Feed:
     ) -> None:
         self.name = name
         self.spec = spec
-        self.facts: Message = {}
         self.header = b""
         """The beginning of the first batch that was made: its structure, shapes and dtypes."""
         self.broken = on_broken
@@ -71,6 +70,11 @@ class Feed:
     def ready(self) -> bool:
         """Whether the source is loaded."""
         return self._stream is not None
+
+    @property
+    def facts(self) -> Message:
+        """What loading the source has shown: `file`, `hash` and `loaded_at` (s) among others; empty until then."""
+        return self._pool.facts
 
     @property
     def stream(self) -> Stream:
@@ -118,6 +122,20 @@ class Feed:
                 self._pool.retire(stream.epochs_in_use())
         self._pool.step()
 
+    @property
+    def hooked(self) -> bool:
+        """Whether the source does something between epochs; only once `ready`."""
+        return bool(self.facts["hook"])
+
+    def canary(self, epoch: int) -> str | None:
+        """The checksum of the batch at index 0 of an epoch, by which a source that was built anew proves itself.
+
+        None when it is being made: ask again. A text that begins with ``error: `` when it cannot be made.
+        """
+        if not self.facts["indexed"]:
+            return f"error: {self.spec.target} is streamed, and cannot make a batch again"
+        return self._pool.canary(epoch)
+
     def decisions(self) -> list[Decision]:
         """What has to be told to members now."""
         return self._stream.decisions() if self._stream is not None else []
@@ -133,7 +151,6 @@ class Feed:
 
     def loaded(self, facts: Message) -> None:
         """The source is there."""
-        self.facts = facts
         self._stream = Stream(
             self.name,
             indexed=facts["indexed"],

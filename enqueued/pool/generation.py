@@ -33,6 +33,9 @@ class Generation:
         self.pid = 0
         """The zygote's process, as soon as it is known."""
         self.ready = False
+        """Whether the user's code has run and it can fork workers."""
+        self.proof: int | None = None
+        """The epoch whose canary has yet to show that this image gives what the one before it gave."""
         self.alive = True
         self.killed = False
         """Whether it was ended because it took too long, or was not wanted any more."""
@@ -46,6 +49,11 @@ class Generation:
         self._began = time.monotonic()
         self.crew: dict[int, WorkerHandle] = {}
         """Workers by number."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether batches may be made from this image, and others be forked from it."""
+        return self.ready and self.proof is None
 
     @property
     def unused(self) -> bool:

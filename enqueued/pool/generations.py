@@ -59,7 +59,7 @@ class Generations:
         key = self.key(epoch)
         generation = self._by_epoch.get(key)
         if generation is not None and generation.alive:
-            return generation if generation.ready else None
+            return generation if generation.usable else None
         if key not in self.opening:
             self.opening.add(key)
             self._step_towards(key)
@@ -72,7 +72,7 @@ class Generations:
 
     def _step_towards(self, epoch: int) -> None:
         before = self._before(epoch)
-        if before is not None and before.ready and epoch not in self._by_epoch:
+        if before is not None and before.usable and epoch not in self._by_epoch:
             self.add(before.step_to(epoch))
 
     def _before(self, epoch: int) -> Generation | None:
@@ -105,7 +105,7 @@ class Generations:
         """
         if not self.hooked:
             return
-        idle = [g for e, g in self._by_epoch.items() if e not in epochs_in_use and g.unused and g.ready and g.alive]
+        idle = [g for e, g in self._by_epoch.items() if e not in epochs_in_use and g.unused and g.usable and g.alive]
         for generation in idle:
             for worker in generation.crew.values():
                 if worker.up and not worker.stopping:

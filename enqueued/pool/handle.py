@@ -39,6 +39,8 @@ class WorkerHandle:
         """Positions that it was ordered and has not answered, in the order in which it makes them."""
         self.asked: set[int] = set()
         """Epochs whose length it was asked for."""
+        self.canaries: set[int] = set()
+        """Epochs whose canary it was asked for."""
         self.needs: dict[Position, int] = {}
         """The positions for which it waits for memory, and how many bytes each lacks."""
         self.granted = 0
@@ -49,6 +51,7 @@ class WorkerHandle:
         self._free: list[tuple[int, int]] = []
         self._close: list[int] = []
         self._length: list[int] = []
+        self._canary: list[int] = []
         self._grant = 0
         self._quit = False
 
@@ -97,9 +100,14 @@ class WorkerHandle:
         self.asked.add(epoch)
         self._length.append(epoch)
 
+    def ask_canary(self, epoch: int) -> None:
+        """Have it make the checksum of an epoch's first batch, before what it was ordered."""
+        self.canaries.add(epoch)
+        self._canary.append(epoch)
+
     def flush(self) -> None:
         """Send what was collected, as far as its socket takes it; the rest goes with the next call."""
-        while self._make or self._free or self._close or self._length or self._grant or self._quit:
+        while self._make or self._free or self._close or self._length or self._canary or self._grant or self._quit:
             message: Message = {}
             if self._quit:
                 message["quit"] = 1
@@ -111,6 +119,8 @@ class WorkerHandle:
                 message["close"] = self._close
             if self._length:
                 message["length"] = self._length
+            if self._canary:
+                message["canary"] = self._canary
             if self._grant:
                 message["grant"] = self._grant
             try:
@@ -119,7 +129,7 @@ class WorkerHandle:
             except OSError:  # it is dying: its zygote will say so
                 pass
             self._make, self._free = self._make[_MOST_FREES:], self._free[_MOST_FREES:]
-            self._close, self._length, self._grant, self._quit = [], [], 0, False
+            self._close, self._length, self._canary, self._grant, self._quit = [], [], [], 0, False
 
     def quit(self) -> None:
         """Have it end after the batch that it is making."""

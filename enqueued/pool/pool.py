@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Iterable
 
+from enqueued.batch import Position
 from enqueued.errors import LoadError
 from enqueued.pool.channel import Message
 from enqueued.pool.crew import Crew
@@ -36,6 +38,10 @@ class Pool(Crew):
         self._looked = 0.0
         self._lost: Counter[int] = Counter()
         """How often the zygote of an epoch died before it was ready."""
+        self.facts: Message = {}
+        """What the zygote has found out about the source."""
+        self._refuted: tuple[int, Message] | None = None
+        """The first epoch that cannot be reproduced, and what is told in place of it and of all that follow."""
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -76,6 +82,7 @@ class Pool(Crew):
             generation = self._generations.find(key)
             if generation is not None:
                 self._dispatch(generation, self._backlog[key])
+        self._ask_canaries()
         for worker in self.workers():
             worker.flush()
         if now - self._looked > _LOOK_S:
@@ -95,7 +102,9 @@ class Pool(Crew):
 
     def open(self, epoch: int) -> None:
         """Find out how long an epoch is; a source with `on_epoch_end` gets the generation for it."""
-        if self._generations.hooked:
+        if self._refuted is not None and epoch >= self._refuted[0]:
+            self._events.length(epoch, 0, self._refuted[1])
+        elif self._generations.hooked:
             generation = self._generations.find(epoch)
             if generation is not None:
                 self._events.length(epoch, generation.length, None)
@@ -104,6 +113,7 @@ class Pool(Crew):
 
     def retire(self, epochs_in_use: set[int]) -> None:
         """End the workers of epochs that no group needs, and all but `max_generations` of their zygotes."""
+        epochs_in_use = epochs_in_use | self.canaries.wanted.keys()
         self._generations.retire(epochs_in_use)
         for generation in self._generations.forsaken(epochs_in_use, time.monotonic()):
             generation.kill()
@@ -159,12 +169,20 @@ class Pool(Crew):
     def _ready(self, generation: Generation, facts: Message) -> None:
         generation.ready = True
         generation.parent = None  # else each epoch would hold on to all before it
+        if generation is self._root.generation:
+            self.facts = facts
         if not self._loaded:
             self._loaded = True
             self._generations.hooked, self._indexed = facts["hook"], facts["indexed"]
             self._events.loaded(facts)
+        generation.length = facts["length"] or 0
+        generation.proof = self._proof(generation)
+        if generation.proof is None:
+            self._begin(generation)
+
+    def _begin(self, generation: Generation) -> None:
+        """An image may be used from now on."""
         if self._indexed:
-            generation.length = facts["length"]
             self._generations.opening.discard(generation.epoch)
             self._lost.pop(generation.epoch, None)
             self._events.length(generation.epoch, generation.length, None)
@@ -176,7 +194,12 @@ class Pool(Crew):
             self._break(LoadError(error["message"], error["traceback"]))
             return
         generation.alive = False
+        self._give_up(generation, error)
+
+    def _give_up(self, generation: Generation, error: Message) -> None:
+        """The epoch of this image, and what would be made out of it, cannot be given."""
         for epoch in self._generations.given_up(generation):
+            self.canaries.fail(epoch, error["message"])
             for position in self._backlog.pop(epoch, ()):
                 self._events.failed(position, error, 0)
             self._events.length(epoch, 0, error)
@@ -224,4 +247,73 @@ class Pool(Crew):
         self._count_death(f"the zygote {how}")
         if not self._stopping:
             log.error("the zygote %s; the source is loaded again", how)
+            self._refuted = None
+            if self.canaries.latest is not None:
+                self.canaries.wanted[self.canaries.latest] = None  # later epochs are reached by way of this one
             self.start()
+
+    # -- canaries -----------------------------------------------------------------------------------------------
+
+    def canary(self, epoch: int) -> str | None:
+        """The checksum of an indexed epoch's first batch, or ``"error: ..."``; None when it is still to come."""
+        if self._refuted is not None and epoch >= self._refuted[0]:
+            return f"error: {self._refuted[1]['message']}"
+        return self.canaries.get(epoch)
+
+    def order(self, positions: Iterable[Position]) -> None:
+        """Have positions of an indexed source made, unless they would not be what they were."""
+        if self._refuted is not None:
+            refused, positions = positions, []
+            for position in refused:
+                if position[0] >= self._refuted[0]:
+                    self._events.failed(position, self._refuted[1], 0)
+                else:
+                    positions.append(position)
+        super().order(positions)
+
+    def _proof(self, generation: Generation) -> int | None:
+        """The epoch whose canary must show that a new image is like the one before it; None for the first."""
+        epoch = generation.epoch if self._generations.hooked else self.canaries.latest
+        return epoch if epoch is not None and self.canaries.known(epoch) is not None else None
+
+    def _ask_canaries(self) -> None:
+        asked = [(one, one.proof) for one in self._generations if one.ready and one.alive and one.proof is not None]
+        for epoch in list(self.canaries.wanted):
+            generation = self._generations.find(epoch)
+            if generation is not None:
+                asked.append((generation, epoch))
+        for generation, epoch in asked:
+            crew = list(generation.crew.values())
+            if not any(epoch in worker.canaries for worker in crew):
+                listening = [worker for worker in crew if worker.up and not worker.stopping]
+                if listening:
+                    min(listening, key=lambda one: len(one.outstanding)).ask_canary(epoch)
+                else:
+                    self._fill(generation)
+
+    def _hear_canary(self, generation: Generation, epoch: int, found: str, error: str) -> None:
+        if generation.proof != epoch:
+            if found:
+                self.canaries.learn(epoch, found)
+            else:
+                self.canaries.fail(epoch, error)
+        elif found == self.canaries.known(epoch):
+            generation.proof = None
+            self.canaries.learn(epoch, found)
+            self._begin(generation)
+        elif found or self.canaries.tried(epoch):
+            self._refute(generation, epoch, found or error)
+
+    def _refute(self, generation: Generation, epoch: int, found: str) -> None:
+        """An image that was made again gives other batches than it did: nobody is given them unaware."""
+        message = self.canaries.refutation(epoch, found)
+        log.error("%s", message)
+        error = {"message": message, "traceback": "", "worker": "the zygote", "kind": "unreproducible"}
+        first = generation.epoch
+        self._refuted = (first, error)
+        for key in [key for key in self._backlog if key >= first]:
+            for position in self._backlog.pop(key):
+                self._events.failed(position, error, 0)
+        for wanted in [wanted for wanted in self.canaries.wanted if wanted >= first]:
+            self.canaries.fail(wanted, message)
+        self._give_up(generation, error)

@@ -23,6 +23,7 @@ from enqueued.arena.writer import Arena
 from enqueued.batch import Position
 from enqueued.codec.encode import encode
 from enqueued.errors import EncodeError, LoadError, SourceError
+from enqueued.pool.canary import CANARY, checksum
 from enqueued.pool.channel import Channel, Message, shorten
 from enqueued.pool.lifeline import name_process
 from enqueued.pool.page import Page
@@ -52,6 +53,8 @@ class Worker:
         self._arena = Arena(number, self._publish, lambda segment: channel.send({"closed": [segment]}))
         self._orders: deque[Position] = deque()
         self._made: list[tuple[int, int, int, int, int, int]] = []
+        self._canaries: list[tuple[int, str, str]] = []
+        """The epoch, its canary, or an error in its place."""
         self._told = 0.0
         self._lock: Any = threading.RLock()
         """Held while tickets are taken in or handed on."""
@@ -100,9 +103,14 @@ class Worker:
             self._order(epoch, range(first, first + count * self._stride, self._stride))
         for epoch in message.get("length", ()):
             self._channel.send({"length": [epoch, *self._length(epoch)]})
+        for epoch in message.get("canary", ()):
+            self._order_canary(epoch)
 
     def _order(self, epoch: int, indices: range) -> None:
         self._orders.extend((epoch, index) for index in indices)
+
+    def _order_canary(self, epoch: int) -> None:
+        self._orders.appendleft((epoch, CANARY))
 
     @property
     def _stride(self) -> int:
@@ -126,6 +134,9 @@ class Worker:
     # -- making -------------------------------------------------------------------------------------------------
 
     def _make(self, lane: int, epoch: int, index: int) -> None:
+        if index == CANARY:
+            self._make_canary(lane, epoch)
+            return
         began = time.monotonic()
         self._page.begin(lane, epoch, index)
         try:
@@ -147,6 +158,17 @@ class Worker:
                 with self._lock:
                     self._made.append((epoch, index, *slot, make_us))
 
+    def _make_canary(self, lane: int, epoch: int) -> None:
+        """Make the batch at an epoch's index 0 for its checksum alone, without a slot."""
+        assert isinstance(self._source, IndexedSource)
+        self._page.begin(lane, epoch, 0)
+        try:
+            told = (epoch, checksum(encode(self._source.make(epoch, 0))), "")
+        except BaseException as error:
+            told = (epoch, "", self._failure(error, epoch, 0)["message"])
+        with self._lock:
+            self._channel.send({"canary": [told]})
+
     def _make_slot(self, epoch: int, index: int) -> tuple[Slot, float] | None:
         source = self._source
         if isinstance(source, StreamedSource):
@@ -164,6 +186,8 @@ class Worker:
             waited_s = time.monotonic() - began
         slot, memory = found
         encoded.write_into(memory)
+        if index == 0 and isinstance(source, IndexedSource):
+            self._canaries.append((epoch, checksum(encoded), ""))
         return slot, waited_s
 
     def _next(self, source: StreamedSource, epoch: int, index: int) -> Any:
@@ -211,8 +235,11 @@ class Worker:
         with self._lock:
             self._told = time.monotonic()
             if self._made:
-                made, self._made = self._made, []
-                self._channel.send({"made": made})
+                message: Message = {"made": self._made}
+                if self._canaries:
+                    message["canary"], self._canaries = self._canaries, []
+                self._made = []
+                self._channel.send(message)
 
     def _hold(self) -> None:
         """Keep the tickets for company, and have them told in a moment even if the next make takes for ever."""
@@ -278,6 +305,9 @@ class ThreadedWorker(Worker):
     def _order(self, epoch: int, indices: range) -> None:
         for index in indices:
             self._queue.put((epoch, index))
+
+    def _order_canary(self, epoch: int) -> None:
+        self._queue.put((epoch, CANARY))
 
     def _take(self, nbytes: int) -> tuple[Slot, memoryview] | None:
         with self._lock:

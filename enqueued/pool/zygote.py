@@ -23,6 +23,7 @@ import msgpack
 from enqueued.errors import EnqueuedError, LoadError, SourceError
 from enqueued.pool.channel import Channel, Message, shorten
 from enqueued.pool.lifeline import adopt_orphans, hang_on, name_process
+from enqueued.pool.modules import digest, loaded_versions, source_file
 from enqueued.pool.spawned import find_unpicklable, spawn_worker, spawn_zygote
 from enqueued.pool.worker import work
 from enqueued.source.files import open_regular_files
@@ -55,7 +56,7 @@ class Zygote:
 
     def load(self) -> Message:
         """Import and construct the source; what the daemon has to know about it."""
-        before, began = open_regular_files(), time.monotonic()
+        before, began, loaded_at = open_regular_files(), time.monotonic(), time.time()
         source = self._source = build(self._spec)
         if isinstance(source, IndexedSource):
             source.begin()
@@ -63,14 +64,17 @@ class Zygote:
         self._spawns = self._start_method == "spawn" or hazard is not None
         if self._spawns and isinstance(source, IndexedSource):
             find_unpicklable(self._spec, source, hazard)
-        module = sys.modules.get(self._spec.target.partition(":")[0])
+        file = source_file(self._spec)
         return {
             "indexed": isinstance(source, IndexedSource),
             "hook": isinstance(source, IndexedSource) and source.has_epoch_hook,
             "one_epoch": isinstance(source, StreamedSource) and source.one_epoch,
             "length": source.length() if isinstance(source, IndexedSource) else None,
             "files": sorted(open_regular_files() - before),
-            "file": getattr(module, "__file__", None) or "",
+            "file": file,
+            "hash": digest(file),
+            "loaded_at": loaded_at,
+            "versions": loaded_versions(self._spec),
             "spawns": self._spawns,
             "hazard": hazard,
             "load_s": time.monotonic() - began,
