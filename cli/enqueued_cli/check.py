@@ -1,4 +1,4 @@
-"""``enqueued check``: runs a source here, in this process, to see whether it loads and what it makes."""
+"""``enqueued check``: tries a source, to see whether it loads, what it makes, and whether it makes that again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ class Position(click.ParamType[tuple[int, int]]):
 
 
 @click.command(cls=SettingsCommand)
-@click.option("-n", "--batches", type=click.IntRange(1), metavar="N", help="How many to make.  [default: 3]")
+@click.option(
+    "-n",
+    "--batches",
+    type=click.IntRange(1),
+    metavar="N",
+    help="How many to make; with --deterministic, how many of each of two epochs.  [default: 3]",
+)
 @click.option(
     "--position",
     type=Position(),
@@ -33,26 +39,39 @@ class Position(click.ParamType[tuple[int, int]]):
     help="Begin with this batch; make no other, unless -n says so.",
 )
 @click.option("--pdb", is_flag=True, help="When the source raises, look at it in Python's debugger.")
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    help="Make some batches several times, in fresh processes, and say whether they are the same to the bit.",
+)
 @settings_options(StreamSettings)
-def check(batches: int | None, position: tuple[int, int] | None, pdb: bool, **flags: Any) -> None:
+def check(batches: int | None, position: tuple[int, int] | None, pdb: bool, deterministic: bool, **flags: Any) -> int:
     """Load a source here, make some batches, and say what they are.
 
     \b
         enqueued check --sequence mymod:MySeq
         enqueued check --sequence mymod:MySeq --position 3:117 --pdb
+        enqueued check --sequence mymod:MySeq --deterministic
 
-    No daemon is needed or asked.
+    No daemon is needed or asked. With --deterministic the exit code is 1 when batches differ.
     """
+    if pdb and deterministic:
+        raise click.UsageError("--pdb is for one batch that is made here; --deterministic makes them elsewhere.")
     settings = resolved(flags)
     from enqueued.source.image import hold_blas_to_one_thread
 
     # before NumPy is loaded: what is timed here is then what a worker does
     os.environ.update(hold_blas_to_one_thread(os.environ))
+    from enqueued_cli.determinism import Determinism
     from enqueued_cli.trial import Trial
 
     epoch, first = position or (0, 0)
     how_many = batches or (1 if position else 3)
+    differing = 0
     for name, stream in settings.streams.items():
         if flags["stream"] in (None, name):
-            trial = Trial(name, stream, click.echo)
-            trial.run(epoch, first, how_many, debug=pdb)
+            if deterministic:
+                differing += not Determinism(name, stream, click.echo).run(position, how_many)
+            else:
+                Trial(name, stream, click.echo).run(epoch, first, how_many, debug=pdb)
+    return 1 if differing else 0

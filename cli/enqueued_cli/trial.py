@@ -24,6 +24,18 @@ from enqueued_cli.structure import structure
 from enqueued_cli.table import count, duration, rate, size
 
 
+def heading(name: str, spec: SourceSpec, length: int | None, loaded_s: float, left_open: list[str]) -> list[str]:
+    """What a source is, once it is loaded; `length` is None for a streamed one."""
+    how_long = "forward only" if length is None else f"{count(length, 'batch')} per epoch"
+    lines = [f"{name}  {spec.target}  ({spec.kind}, {how_long}), loaded in {duration(loaded_s)}"]
+    if left_open:
+        lines.append(
+            f"  left open: {', '.join(left_open)}. Forked workers share its place in the file, and read wrong data: "
+            "open it in --worker-init, or in worker_init(self, info)."
+        )
+    return lines
+
+
 class Trial:
     """The trial of one stream; `tell` gets what there is to say."""
 
@@ -54,26 +66,28 @@ class Trial:
         started = time.perf_counter()
         source = build(self.spec)
         loaded_s = time.perf_counter() - started
-        length = "forward only"
-        if isinstance(source, IndexedSource):
-            length = f"{count(source.length(), 'batch')} per epoch"
-        self.tell(f"{self.name}  {self.spec.target}  ({self.spec.kind}, {length}), loaded in {duration(loaded_s)}")
-        if left := sorted(open_regular_files() - before):
-            self.tell(
-                f"  left open: {', '.join(left)}. Forked workers share its place in the file, and read wrong data: "
-                "open it in --worker-init, or in worker_init(self, info)."
-            )
-        info = WorkerInfo(id=0, num_workers=1, replicas=self.spec.replicas, seed=self.spec.seed)
-        enter(info)
-        run_worker_init(self.spec, source, info)
+        length = source.length() if isinstance(source, IndexedSource) else None
+        for line in heading(self.name, self.spec, length, loaded_s, sorted(open_regular_files() - before)):
+            self.tell(line)
         return source
 
-    def _make(self, source: IndexedSource | StreamedSource, epoch: int, first: int, batches: int) -> None:
-        start = first
+    def _enter(self, source: IndexedSource | StreamedSource, epoch: int, replica: int) -> None:
+        """Go to an epoch, then start as a worker does: in the daemon there is none while epochs end."""
         if isinstance(source, IndexedSource):
             source.begin()
             for _ in range(epoch if source.has_epoch_hook else 0):
                 source.end_epoch()
+        replicas = self.spec.replicas
+        info = WorkerInfo(id=replica, num_workers=replicas, replica=replica, replicas=replicas, seed=self.spec.seed)
+        enter(info)
+        run_worker_init(self.spec, source, info)
+        if isinstance(source, StreamedSource):
+            source.open(epoch)
+
+    def _make(self, source: IndexedSource | StreamedSource, epoch: int, first: int, batches: int) -> None:
+        start, replicas = first, self.spec.replicas
+        self._enter(source, epoch, first % replicas)
+        if isinstance(source, IndexedSource):
             if first >= source.length():
                 raise ConfigError(
                     f"{epoch}:{first} is no position of {self.spec.target}: its epochs have "
@@ -81,18 +95,18 @@ class Trial:
                 )
             batches = min(batches, source.length() - first)
         else:
-            source.open(epoch)
-            start = 0  # there is no other way to a later one
+            start = first % replicas  # there is no other way to a later one
         times: list[float] = []
         encoded_bytes = 0
-        for index in range(start, first + batches):
+        for index in range(start, first + batches * replicas, replicas):
             started = time.perf_counter()
             try:
                 batch = self._one(source, epoch, index)
             except EndOfEpoch:
                 if index <= first:
                     raise ConfigError(f"Epoch {epoch} of {self.spec.target} ends before {epoch}:{first}.") from None
-                self.tell(f"  epoch {epoch} ends with {epoch}:{index - 1}")
+                whose = f" of replica {first % replicas}" if replicas > 1 else ""
+                self.tell(f"  epoch {epoch}{whose} ends with {epoch}:{index - replicas}")
                 break
             if index < first:
                 continue

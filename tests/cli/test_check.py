@@ -12,6 +12,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 MODULE = """
 import sys
+import enqueued
 import numpy as np
 
 class MySeq:
@@ -32,9 +33,19 @@ class Objects(MySeq):
     def __getitem__(self, i):
         return {"x": np.array([object()])}
 
+class Starting(MySeq):
+    def worker_init(self, info):
+        self.started = self.ends
+    def __getitem__(self, i):
+        return {"started": self.started}
+
 def counting():
     for i in range(5):
         yield np.full(i + 1, i)
+
+def shard():
+    for i in range(3):
+        yield {"replica": enqueued.get_worker_info().replica, "i": i}
 """
 
 
@@ -69,6 +80,21 @@ def test_a_generator_is_run_forward(enqueued: Run) -> None:
     assert done.returncode == 0, done.stderr
     assert "batch  int64  (4,)" in done.stdout
     assert "epoch 1 ends with 1:4" in done.stdout
+
+
+def test_a_worker_starts_after_the_epochs_before_its_own(enqueued: Run) -> None:
+    """worker_init sees what the ends of epochs have left, as it does in the daemon."""
+    done = enqueued("check", "--sequence", "mymod:Starting", "--position", "3:7")
+    assert ['batch["started"]', "int", "3"] in [line.split() for line in done.stdout.splitlines()]
+
+
+def test_a_position_belongs_to_a_replica(enqueued: Run) -> None:
+    """With --replicas the batches of that position's replica are read, and no others."""
+    done = enqueued("check", "--generator", "mymod:shard", "--replicas", "2", "--position", "0:3", "-n", "5")
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ['batch["replica"]', "int", "1"] in lines
+    assert ['batch["i"]', "int", "1"] in lines
+    assert "epoch 0 of replica 1 ends with 0:5" in done.stdout
 
 
 def test_every_stream_of_a_file_is_checked(enqueued: Run, tmp_path: Path) -> None:
