@@ -168,9 +168,7 @@ class Hub:
     def _welcome(self, endpoint: Endpoint, incoming: Incoming, hello: Hello, feed: Feed) -> None:
         session = Session(next(self._numbers), endpoint, incoming.peer, incoming.connection, hello, feed)
         stream = feed.stream
-        group = stream.join(
-            session.name, group=hello.claim.group, start=hello.claim.start, repeated=hello.claim.returning
-        )
+        group = stream.join(session.name, hello.claim)
         self._by_peer[id(endpoint), incoming.peer] = session
         self._by_name[session.name] = session
         epoch, index = group.cursor

@@ -12,101 +12,44 @@ from collections.abc import Iterable
 from typing import Any
 
 from enqueued.batch import Position
-from enqueued.errors import Refused
 from enqueued.stream.decisions import Decision, Deliver, EndEpoch, Over
-from enqueued.stream.group import Group, Lease, Member
-from enqueued.stream.plan import FAR, Plan
+from enqueued.stream.group import Group, Lease, Member, Team
+from enqueued.stream.roster import Roster
 from enqueued.stream.window import FAILED, GONE, ORDERED, READY, WAITING, Entry
 
 DEATHS = 3
 """A position that has killed this many workers is given up."""
 
 
-class Stream(Plan):
+class Stream(Roster):
     """The state of one stream: its window, its groups and what it has still to tell them.
 
-    `indexed` sources can be asked for any position again; a streamed one only goes forward. Times are seconds of one
-    monotonic clock that the caller reads.
+    `indexed` sources can be asked for any position again; a streamed one only goes forward. A ready batch may overtake
+    `reorder_window` others. A position that fails is tried `retries` times more, and is then left out where `skip`
+    says so. The stream ends after `epochs`. Times are seconds of one monotonic clock that the caller reads.
     """
 
     def __init__(
-        self, name: str, *, indexed: bool, max_queue_size: int, lag_timeout_s: float = 10.0, now: float = 0.0
+        self,
+        name: str,
+        *,
+        indexed: bool,
+        max_queue_size: int,
+        lag_timeout_s: float = 10.0,
+        reorder_window: int = 0,
+        retries: int = 0,
+        skip: bool = False,
+        epochs: int | None = None,
+        now: float = 0.0,
     ) -> None:
-        super().__init__(indexed=indexed, max_queue_size=max_queue_size, lag_timeout_s=lag_timeout_s, now=now)
-        self.name = name
-        self.members: dict[str, Member] = {}
-        self.delivered = self.made_count = self.failed_count = self.ignored = 0
-        self._orphans: dict[tuple[str, int], Entry] = {}
-        self._dirty: dict[Group, None] = {}  # a dict, because a set of objects has another order in each process
-        self._outbox: list[Decision] = []
+        super().__init__(name, indexed=indexed, max_queue_size=max_queue_size, lag_timeout_s=lag_timeout_s, now=now)
+        self.reorder_window = reorder_window
+        self.delivered = self.made_count = self.failed_count = self.skipped_count = 0
+        self._retries = retries
+        self._skip = skip
+        if epochs is not None:
+            self.end = (epochs, 0)
         self.rehold()
-
-    # -- members ------------------------------------------------------------------------------------------------
-
-    def join(
-        self, name: str, *, group: str | None = None, start: str | Position = "first", repeated: bool = False
-    ) -> Group:
-        """A client becomes a member of a named group, or of a private one that lives as long as it does.
-
-        `start` says where a group without members begins: ``"first"``, ``"live"`` or a position. `repeated` says that
-        another daemon may have delivered what follows. A `name` is used once: releases may come after it has left.
-        Raises `Refused` when a streamed source has passed the start.
-        """
-        found = self.groups.get(group) if group is not None else None
-        if found is None:
-            key = group if group is not None else f"private {name}"
-            found = Group(key, group is None, self._start(start), self.now)
-            if repeated:
-                found.repeated_below = (found.cursor[0] + 1, 0)
-            self.groups[key] = found
-            self.rehold()
-        elif repeated and not isinstance(start, str) and start[0] > found.cursor[0]:
-            # a new member came before it, and began the group anew
-            found.repeated_below = max(found.repeated_below, (start[0] + 1, 0))
-        member = Member(name, found, self.now)
-        self.members[name] = found.members[name] = member
-        found.turn.append(member)
-        self._dirty[found] = None
-        return found
-
-    def _start(self, start: str | Position) -> Position:
-        if start == "live":
-            return self.live()
-        position = (0, 0) if isinstance(start, str) else start
-        if not self.indexed and not self.oldest() <= position <= self.head:
-            oldest, head = self.oldest(), self.head
-            raise Refused(
-                f"position {position[0]}:{position[1]} of the streamed source {self.name!r} is gone: it only goes "
-                f'forward, and stands at {oldest[0]}:{oldest[1]} to {head[0]}:{head[1]}. Client(start="live") begins '
-                "there; a restarted daemon begins at 0:0."
-            )
-        return position
-
-    def leave(self, name: str, pinned: Iterable[int] = ()) -> None:
-        """A member is gone: what it had not acknowledged goes to the others of its group.
-
-        The slots of the `pinned` leases are still being read (by a socket) and stay in use until they are released.
-        """
-        member = self.members.pop(name, None)
-        if member is None:
-            return
-        group, kept = member.group, set(pinned)
-        del group.members[name]
-        group.turn.remove(member)
-        for lease in member.leases.values():
-            if not lease.done and group.members:
-                group.take_back(lease.entry.position)
-                self.window.want(lease.entry, True)
-            if lease.number in kept and not lease.released:
-                self._orphans[name, lease.number] = lease.entry
-            else:
-                self._unuse(lease.entry)
-        if group.members:
-            self._may_take(group)
-        else:
-            del self.groups[group.name]
-            self._dirty.pop(group, None)
-            self.rehold()
 
     def allow(self, name: str, credit: int) -> None:
         """Let a member hold up to `credit` leases from now on."""
@@ -116,25 +59,6 @@ class Stream(Plan):
             return
         member.credit = credit
         self._may_take(member.group)
-
-    def seek(self, name: str, generation: int, position: Position) -> None:
-        """Begin a private group anew at a position; what it was given before is fenced off by the generation."""
-        member = self.members.get(name)
-        if member is None or generation <= member.group.generation:
-            self.ignored += 1
-            return
-        group = member.group
-        if not group.private:
-            raise Refused(f"group {group.name!r} is shared: it cannot be moved by one member")
-        position = self._start(position)
-        group.generation = generation
-        group.cursor = position
-        member.over = False
-        self.rehold()  # before the leases go, because it may want their batches again
-        for lease in list(member.leases.values()):
-            lease.done = True
-            self._retire(member, lease)
-        self._dirty[group] = None
 
     # -- leases -------------------------------------------------------------------------------------------------
 
@@ -157,10 +81,11 @@ class Stream(Plan):
             for number in numbers:
                 lease = leases.get(number)
                 if lease is not None and member is not None:
-                    if done:
-                        lease.done = True
-                    else:
+                    if not done:
                         lease.released = True
+                    elif not lease.done:
+                        lease.done = True
+                        member.acked += 1
                     self._retire(member, lease)
                 elif not done and (name, number) in self._orphans:
                     self._unuse(self._orphans.pop((name, number)))
@@ -168,20 +93,6 @@ class Stream(Plan):
                     self.ignored += 1
         if member is not None:
             self._may_take(member.group)
-
-    def _retire(self, member: Member, lease: Lease) -> None:
-        if lease.done and lease.released:
-            del member.leases[lease.number]
-            self._unuse(lease.entry)
-
-    def _unuse(self, entry: Entry) -> None:
-        entry.uses -= 1
-        self.window.settle(entry)
-
-    def _may_take(self, group: Group) -> None:
-        self._dirty[group] = None
-        if group not in self.holders:
-            self.rehold()
 
     # -- what the pool says -------------------------------------------------------------------------------------
 
@@ -197,20 +108,50 @@ class Stream(Plan):
         self._came(entry)
 
     def failed(self, position: Position, error: Any) -> None:
-        """An ordered position cannot be made; its groups are given the error in its place."""
+        """An ordered position could not be made: it is tried again, or its groups are given the error in its place."""
         entry = self.window.entries.get(position)
         self.failed_count += 1
         if entry is not None and entry.state == ORDERED:
-            entry.error = error
-            entry.state = FAILED
-            self._came(entry)
+            entry.failures += 1
+            if entry.failures <= self._retries:
+                self._again(entry)
+            else:
+                self._give_up(entry, error)
+
+    def _again(self, entry: Entry) -> None:
+        entry.state = WAITING
+        if entry.wanted:
+            heapq.heappush(self.again, entry.position)
+        else:
+            self.window.settle(entry)
+
+    def _give_up(self, entry: Entry, error: Any) -> None:
+        entry.error = error
+        entry.state = FAILED
+        epoch, index = entry.position
+        if self._skip and epoch in self.lengths:
+            self.skipped_count += 1
+            self.skipped.setdefault(epoch, set()).add(index)
+            if self._picky:  # ranks are given another batch in its place
+                self.window.want(entry, self.wanted(entry.position))
+                self._dirty.update(dict.fromkeys(self.groups.values()))
+        self._came(entry)
 
     def _came(self, entry: Entry) -> None:
+        position = entry.position
+        if not self.indexed:
+            self.reached = max(self.reached, (position[0], position[1] + 1))
         if not entry.wanted:
             self.window.settle(entry)
-            return
+        near = self.reorder_window
         for group in self.holders:
-            if group.cursor == entry.position or entry.position in group.redeliver:
+            at = group.cursor
+            if (
+                at == position
+                or (group.redeliver and position in group.redeliver)
+                or (near and at[0] == position[0] and 0 < position[1] - at[1] <= near)
+                or (group.team is not None and (not self.indexed or position in self.extras(group)))
+            ):
                 self._dirty[group] = None
 
     def lost(self, position: Position, error: Any, *, killed: bool = True) -> None:
@@ -220,13 +161,10 @@ class Stream(Plan):
             return
         entry.deaths += killed
         if entry.deaths >= DEATHS:
-            self.failed(position, error)
-            return
-        entry.state = WAITING
-        if entry.wanted:
-            heapq.heappush(self.again, position)
+            self.failed_count += 1
+            self._give_up(entry, error)
         else:
-            self.window.settle(entry)
+            self._again(entry)
 
     def epoch_length(self, epoch: int, length: int) -> None:
         """An epoch has been opened, or a streamed one has ended: it has `length` batches."""
@@ -237,10 +175,11 @@ class Stream(Plan):
         """An epoch could not be opened: whoever comes to it is told why; it is tried again after that."""
         self.asked.discard(epoch)
         for group in self.holders:
-            position = max(group.planned, group.cursor)
-            if position[0] == epoch and position not in self.window.entries:
-                self.window.add(position)
-                self.failed(position, error)
+            if max(group.planned, group.cursor)[0] == epoch:
+                position = group.cursor if group.cursor[0] == epoch else group.first(epoch)
+                if position not in self.window.entries:
+                    self.failed_count += 1
+                    self._give_up(self.window.add(position), error)
 
     def over_from(self, position: Position) -> None:
         """Nothing comes at or after a position: a streamed source that is spent, or one that broke."""
@@ -249,9 +188,23 @@ class Stream(Plan):
         self.cut(position)
         self._dirty.update(dict.fromkeys(self.groups.values()))
 
+    def refresh(self, after: int | None) -> None:
+        """The source was loaded anew: what nobody holds is made again, in all epochs or in those after `after`."""
+        kept = -1 if after is None else after
+        for position, entry in list(self.window.entries.items()):
+            if position[0] > kept:
+                self.window.detach(entry)
+        self.lengths = {epoch: length for epoch, length in self.lengths.items() if epoch <= kept}
+        self.skipped = {epoch: indices for epoch, indices in self.skipped.items() if epoch <= kept}
+        self.asked = {epoch for epoch in self.asked if epoch <= kept}
+        self.rehold()
+
     def tick(self, now: float) -> None:
-        """Time has passed: see which groups have stopped."""
+        """Time has passed: see which groups have stopped, and which have waited long enough for members of before."""
         self.now = now
+        if self._restored:
+            self._dirty.update(dict.fromkeys(self._restored))
+            self._restored = [group for group in self._restored if now < group.held_until]
         if len(self.groups) > 1 and self.waited_for() != self.holders:
             self.rehold()
 
@@ -265,27 +218,82 @@ class Stream(Plan):
         return outbox
 
     def _pump(self, group: Group) -> None:
-        while group.members:
-            again = self._next_again(group) if group.redeliver else None
-            position = group.cursor if again is None else again
-            if again is None and self._at_end(group):
-                if group.cursor == position:
+        while group.members and not self._held_back(group):
+            if group.team is not None and group.cursor[1] == group.rank and self.end_of(group, group.cursor[0]) == 0:
+                if not self._complain(group, group.team):
                     return
                 continue
+            again = self._next_again(group) if group.redeliver else None
+            at = group.cursor if again is None else again
+            if again is None and self._at_end(group):
+                if group.cursor == at:
+                    return
+                continue
+            if group.team is not None and self.apart(group, at):
+                group.team.waiting[group] = None
+                return
+            position = self.real(group, at)
             entry = self.window.entries.get(position)
             if (entry is None or entry.state < READY) and not self.gone(position):
-                return
+                entry = self._overtaking(group) if self.reorder_window and again is None else None
+                if entry is None:
+                    return
+                at = entry.position
             member = group.hungry_member()
             if member is None:
                 return
             if entry is None:
                 entry = self._miss(position, (position[0], position[1] + 1) if again else self.next_kept(position))
-            if again is None:
-                group.cursor = entry.follower
-            else:
+            if again is not None:
                 group.redeliver.remove(again)
                 heapq.heapify(group.redeliver)
-            self._deliver(group, member, entry, again is not None)
+            elif at == group.cursor:
+                group.cursor = self._after(group, entry)
+                group.step()
+            else:
+                group.taken.add(at)
+                self._picky = True
+            self._deliver(group, member, entry, at, again is not None)
+
+    def _complain(self, group: Group, team: Team) -> bool:
+        """Tell a rank that a whole epoch has no step for it; whether that could be told."""
+        member = group.hungry_member()
+        if member is None or self.apart(group, group.cursor):
+            team.waiting[group] = None
+            return False
+        at = group.cursor
+        entry = Entry(at)
+        entry.state, entry.wanted = FAILED, False
+        entry.error = {
+            "message": f"epoch {at[0]} has {self.lengths[at[0]]} batches, fewer than the {team.world_size} ranks, so "
+            'that nothing is left with tail="drop"; use tail="pad"'
+        }
+        group.cursor = (at[0], at[1] + group.stride)
+        self._deliver(group, member, entry, at, again=False)
+        return True
+
+    def _held_back(self, group: Group) -> bool:
+        """Whether it waits for members of before, or for the state file."""
+        return self.now < group.held_until or (group.most is not None and group.delivered >= group.most)
+
+    def _after(self, group: Group, entry: Entry) -> Position:
+        """The cursor after an entry that was delivered there: the next one of its own."""
+        epoch, index = group.cursor
+        if group.team is None:
+            return entry.follower
+        steps = -(-(entry.follower[1] - index) // group.stride) if entry.state == GONE else 1
+        return epoch, index + max(1, steps) * group.stride
+
+    def _overtaking(self, group: Group) -> Entry | None:
+        """A ready batch that may be given before the one at the cursor."""
+        epoch, index = group.cursor
+        if group.team is not None:
+            return None  # the batches of one step belong together
+        for ahead in range(index + 1, min(index + self.reorder_window, self.lengths.get(epoch, 0) - 1) + 1):
+            entry = self.window.entries.get((epoch, ahead))
+            if entry is not None and entry.state >= READY and (epoch, ahead) not in group.taken:
+                return entry
+        return None
 
     def _next_again(self, group: Group) -> Position | None:
         """A position to deliver again that is ready now, or gone; one that must be made first holds up nothing."""
@@ -308,10 +316,9 @@ class Stream(Plan):
     def _at_end(self, group: Group) -> bool:
         """Whether the cursor is at an epoch's end or the stream's; moves it on, and says so, when that is allowed."""
         epoch, index = group.cursor
-        length = self.lengths.get(epoch, FAR)
-        if index < length and (self.end is None or group.cursor < self.end):
+        if index < self.end_of(group, epoch) and (self.end is None or group.cursor < self.end):
             return False
-        if self.held_up(group) or (group.redeliver and not group.private):
+        if self.held_up(group) or group.redeliver:
             return True
         if self.end is not None and group.cursor >= self.end:
             for member in group.members.values():
@@ -319,30 +326,34 @@ class Stream(Plan):
                     member.over = True
                     self._outbox.append(Over(member.name, group.generation))
             return True
-        group.cursor = (epoch + 1, 0)
+        group.cursor = group.first(epoch + 1)
         for member in group.members.values():
-            self._outbox.append(EndEpoch(member.name, group.generation, epoch, length))
+            self._outbox.append(EndEpoch(member.name, group.generation, epoch, self.lengths[epoch]))
         return True
 
-    def _deliver(self, group: Group, member: Member, entry: Entry, again: bool) -> None:
-        position = entry.position
-        lease = Lease(member.next_lease, entry)
+    def _deliver(self, group: Group, member: Member, entry: Entry, at: Position, again: bool) -> None:
+        lease = Lease(member.next_lease, entry, at)
         member.next_lease += 1
         member.leases[lease.number] = lease
         entry.uses += 1
         if entry.slot is None:
             lease.released = True
-        redelivered = again or position < group.repeated_below
+        redelivered = again or at < group.repeated_below or group.suspects > 0
+        group.suspects -= group.suspects > 0 and not again
         member.delivered += 1
         group.delivered += 1
         self.delivered += 1
         group.redelivered += redelivered
         member.last_delivery_s = group.last_delivery_s = self.now
-        if entry.wanted and not self.wanted(entry):
+        if group.team is not None:
+            group.team.last_delivery_s = self.now
+        if entry.wanted and not self.wanted(entry.position):
             self.window.want(entry, False)
-        self._outbox.append(
-            Deliver(member.name, lease.number, group.generation, position, entry.slot, entry.error, redelivered)
-        )
+        what = (entry.position, entry.slot, entry.error, redelivered, at != entry.position)
+        self._outbox.append(Deliver(member.name, lease.number, group.generation, *what))
+        if group.team is not None and group.team.waiting:
+            self._dirty.update(group.team.waiting)
+            group.team.waiting.clear()
 
     # -- for the stats ------------------------------------------------------------------------------------------
 

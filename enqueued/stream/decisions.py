@@ -17,6 +17,7 @@ class Deliver(NamedTuple):
     slot: Any
     error: Any
     redelivered: bool
+    padded: bool = False
 
 
 class EndEpoch(NamedTuple):

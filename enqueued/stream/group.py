@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from dataclasses import dataclass
+from typing import Any
 
 from enqueued.batch import Position
+from enqueued.errors import ProtocolError
 from enqueued.stream.window import Entry
 
 
 class Lease:
-    """One batch in a member's hands, until it is both done (acknowledged) and released (its memory given back)."""
+    """One batch in a member's hands, until it is both done (acknowledged) and released (its memory given back).
 
-    __slots__ = ("done", "entry", "number", "released")
+    `position` is the group's own, which for a pad is beyond the epoch's end.
+    """
 
-    def __init__(self, number: int, entry: Entry) -> None:
+    __slots__ = ("done", "entry", "number", "position", "released")
+
+    def __init__(self, number: int, entry: Entry, position: Position) -> None:
         self.number = number
         self.entry = entry
+        self.position = position
         self.done = False
         self.released = False
 
@@ -24,7 +31,7 @@ class Lease:
 class Member:
     """One client of a group; it may hold up to `credit` leases."""
 
-    __slots__ = ("credit", "delivered", "group", "last_delivery_s", "leases", "name", "next_lease", "over")
+    __slots__ = ("acked", "credit", "delivered", "group", "last_delivery_s", "leases", "name", "next_lease", "over")
 
     def __init__(self, name: str, group: Group, now: float) -> None:
         self.name = name
@@ -33,6 +40,8 @@ class Member:
         self.leases: dict[int, Lease] = {}
         self.next_lease = 0
         self.delivered = 0
+        self.acked = 0
+        """How many leases it has acknowledged."""
         self.last_delivery_s = now
         self.over = False
         """Whether it was told that the stream is over."""
@@ -42,19 +51,69 @@ class Member:
         """Whether it may be given another batch."""
         return len(self.leases) < self.credit
 
+    def unacknowledged(self) -> list[Position]:
+        """The positions that it holds and has not acknowledged."""
+        return [lease.position for lease in self.leases.values() if not lease.done]
+
+
+class Team:
+    """The ranks of a coordinated group. Each rank has a lane, which is a group of one member, or of none."""
+
+    __slots__ = ("lanes", "last_delivery_s", "name", "origin", "tail", "waiting", "world_size")
+
+    def __init__(
+        self,
+        name: str,
+        world_size: int,
+        tail: str,
+        origin: Position | None,
+        place: Position,
+        base: Position,
+        now: float,
+    ) -> None:
+        self.name = name
+        self.world_size = world_size
+        self.tail = tail
+        self.origin = origin
+        """The saved position from which all ranks go on, if there is one."""
+        self.last_delivery_s = now
+        self.lanes = {rank: Lane(self, rank, place, base, now) for rank in range(world_size)}
+        self.waiting: dict[Group, None] = {}
+        """Lanes that could go on and wait for another rank."""
+
+    @property
+    def present(self) -> list[int]:
+        """The ranks that are there."""
+        return [rank for rank, lane in self.lanes.items() if lane.members]
+
+    @property
+    def absent(self) -> list[int]:
+        """The ranks that have not come yet, or have left."""
+        return [rank for rank, lane in self.lanes.items() if not lane.members]
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a rank of its own: one that is not there, or one that takes nothing."""
+        rear = min(self.lanes.values(), key=lambda lane: lane.place(lane.cursor))
+        return bool(self.absent) or not rear.hungry()
+
 
 class Group:
     """A set of members that see each position once between them; `cursor` is the next position to deliver.
 
-    `planned` is a position from the cursor on up to which every position is in the window: where planning goes on.
+    `planned` is a position from the cursor on up to which every position that it takes is in the window: where planning
+    goes on. A lane takes every `stride`-th position from its `rank` on, counted from `base`; its cursor may be beyond
+    the epoch's end, where the pads are.
     """
 
-    __slots__ = ("cursor", "delivered", "generation", "last_delivery_s", "members", "name", "planned", "private",
-                 "redeliver", "redelivered", "repeated_below", "turn")  # fmt: skip
+    __slots__ = ("back", "base", "cursor", "delivered", "expected", "generation", "held_until", "last_delivery_s",
+                 "members", "most", "name", "planned", "private", "rank", "redeliver", "redelivered", "repeated_below",
+                 "seen", "stride", "suspects", "taken", "team", "turn", "written")  # fmt: skip
 
     def __init__(self, name: str, private: bool, cursor: Position, now: float) -> None:
         self.name = name
         self.private = private
+        """Whether it has one member only, which may move it."""
         self.cursor = cursor
         self.planned = cursor
         self.generation = 0
@@ -63,11 +122,44 @@ class Group:
         """Members in the order in which they are served."""
         self.redeliver: list[Position] = []
         """A heap of positions that a departed member held."""
+        self.taken: set[Position] = set()
+        """Positions beyond the cursor that were delivered out of order."""
         self.repeated_below: Position = (0, 0)
-        """Positions below this may have been delivered by a daemon that is gone, so they are marked as redelivered."""
+        """Positions below this may have been delivered before, so they are marked as redelivered."""
+        self.suspects = 0
+        """How many deliveries to come are marked, because a daemon that is gone may have made them."""
         self.delivered = 0
         self.redelivered = 0
         self.last_delivery_s = now
+        # a lane
+        self.team: Team | None = None
+        self.rank = 0
+        self.stride = 1
+        self.base: Position = (0, 0)
+        # what the state file knows
+        self.most: int | None = None
+        """It may have delivered so many, lest a crash makes more repeated than can be marked."""
+        self.written = 0
+        """How many it had delivered when the state file was last written."""
+        self.held_until = 0.0
+        """Until then it waits for members that it had before the daemon was restarted."""
+        self.expected = 0
+        self.back = 0
+        """How many of the `expected` members have come back."""
+        self.seen: Position = (0, 0)
+        """What follows all that they have seen."""
+
+    def first(self, epoch: int) -> Position:
+        """Where it begins an epoch that follows."""
+        return epoch, self.rank
+
+    def base_in(self, epoch: int) -> int:
+        """The index from which the steps of an epoch count."""
+        return self.base[1] if epoch == self.base[0] else 0
+
+    def place(self, position: Position) -> Position:
+        """Where the step begins to which one of its positions belongs."""
+        return position[0], position[1] - self.rank
 
     def hungry_member(self) -> Member | None:
         """The member that has waited longest for its turn and may be given a batch."""
@@ -82,6 +174,11 @@ class Group:
         """Whether some member holds a batch that is not acknowledged."""
         return any(not lease.done for member in self.members.values() for lease in member.leases.values())
 
+    def unacknowledged(self) -> list[Position]:
+        """The positions before the cursor that nobody has acknowledged, in order."""
+        held = (position for member in self.members.values() for position in member.unacknowledged())
+        return sorted({*self.redeliver, *held})
+
     def take_back(self, position: Position) -> None:
         """Put a position that a departed member held in line for another member."""
         heapq.heappush(self.redeliver, position)
@@ -89,3 +186,74 @@ class Group:
     def hungry(self) -> bool:
         """Whether some member may be given a batch."""
         return any(member.hungry for member in self.members.values())
+
+    def step(self) -> None:
+        """Move the cursor on over what was taken before its turn."""
+        while self.cursor in self.taken:
+            self.taken.remove(self.cursor)
+            self.cursor = (self.cursor[0], self.cursor[1] + self.stride)
+
+    def rewind(self) -> None:
+        """A lane whose member has left stands where that had not acknowledged; what is given again is marked."""
+        self.repeated_below = max(self.repeated_below, self.cursor)
+        self.cursor = min([self.cursor, *self.unacknowledged()])
+
+
+class Lane(Group):
+    """What one rank takes: every `stride`-th position from its rank on."""
+
+    __slots__ = ()
+
+    def __init__(self, team: Team, rank: int, place: Position, base: Position, now: float) -> None:
+        super().__init__(f"{team.name}/{rank}", True, (place[0], place[1] + rank), now)
+        self.team, self.rank, self.stride, self.base = team, rank, team.world_size, base
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a named group without members stands.
+
+    `missing` lies before `position` and is still to be delivered, `taken` after it and was. So many `members` lost it,
+    by a crash of the daemon or a reset, and are expected back until `until`; `ahead` more may have been delivered.
+    """
+
+    position: Position
+    missing: tuple[Position, ...] = ()
+    taken: tuple[Position, ...] = ()
+    generation: int = 0
+    ranks: bool = False
+    members: int = 0
+    ahead: int = 0
+    until: float = 0.0
+
+    def to_plain(self) -> list[Any]:
+        """Plain data for the state file, without `until`."""
+        return [getattr(self, name) for name in _STORED]
+
+    @classmethod
+    def from_plain(cls, plain: Any, until: float) -> Stored:
+        """What `to_plain` described. Raises `ProtocolError`."""
+        try:
+            position, missing, taken, generation, ranks, members, ahead = plain
+            return cls(
+                _position(position),
+                tuple(map(_position, missing)),
+                tuple(map(_position, taken)),
+                int(generation),
+                bool(ranks),
+                int(members),
+                int(ahead),
+                until,
+            )
+        except (TypeError, ValueError) as error:
+            raise ProtocolError(f"not a stored group: {error}") from None
+
+
+_STORED = ("position", "missing", "taken", "generation", "ranks", "members", "ahead")
+
+
+def _position(plain: Any) -> Position:
+    epoch, index = plain
+    if type(epoch) is not int or type(index) is not int or epoch < 0 or index < 0:
+        raise ValueError(f"no position: {plain!r}")
+    return epoch, index

@@ -4,8 +4,9 @@ Groups that stand within `max_queue_size` of each other form a cohort and share 
 made once for all of them; the leader waits at the edge. Cohorts that are further apart divide the queue between them.
 
 What queues is bounded by `max_queue_size`, plus one for each group that the window waits for (the rearmost of a cohort
-is given its next batch even when the others' batches fill the queue), what departed members gave back, and what
-was still in others' or the workers' hands when a group began or came back behind them.
+is given its next batch even when the others' batches fill the queue), what departed members gave back, pads and what
+stands in for skipped batches, and what was still in others' or the workers' hands when a group began or came back
+behind them.
 """
 
 from __future__ import annotations
@@ -48,7 +49,13 @@ class Plan:
         self.head: Position = (0, 0)
         """The next position of a streamed source that was never ordered."""
         self.end: Position | None = None
+        self.skipped: dict[int, set[int]] = {}
+        """By epoch the indices that cannot be made and are to be left out."""
+        self.reached: Position = (0, 0)
+        """What follows all that a streamed source has given."""
         self._share = max_queue_size
+        self._picky = False
+        """Whether some group that counts takes less than everything that follows its cursor."""
         self._to_open: list[int] = []
 
     # -- distances ----------------------------------------------------------------------------------------------
@@ -87,19 +94,91 @@ class Plan:
         """Whether a streamed source has passed a position and nobody kept it."""
         return not self.indexed and position < self.head and position not in self.window.entries
 
+    # -- what a lane takes --------------------------------------------------------------------------------------
+
+    def end_of(self, group: Group, epoch: int) -> int:
+        """The index at which an epoch ends for a group: for a lane, after as many steps as every rank has."""
+        length = self.lengths.get(epoch, FAR)
+        team = group.team
+        if team is None or length == FAR:
+            return length
+        base = group.base_in(epoch)
+        rest, size = max(0, length - base), team.world_size
+        return base + (rest // size if team.tail == "drop" else -(-rest // size)) * size
+
+    def real(self, group: Group, position: Position) -> Position:
+        """The position of the batch that a group is given at one of its own.
+
+        For a lane, a pad repeats the epoch's start, and the first batch that can be made stands in for one that is
+        skipped.
+        """
+        if group.team is None:
+            return position
+        epoch, index = position
+        length = self.lengths.get(epoch, FAR)
+        if index >= length:
+            index = (index - length) % length
+        skipped = self.skipped.get(epoch)
+        if skipped and index in skipped:
+            index = next((n for n in range(length) if n not in skipped), index)
+        return epoch, index
+
+    def takes(self, group: Group, position: Position) -> bool:
+        """Whether a position that is not before a group's cursor is one that it will be given there."""
+        if group.team is None:
+            return position not in group.taken
+        epoch, index = position
+        ahead = index - group.base_in(epoch) - group.rank
+        return ahead >= 0 and ahead % group.stride == 0 and index < self.end_of(group, epoch)
+
+    def extras(self, group: Group) -> list[Position]:
+        """What a group wants besides what follows its cursor: deliveries to repeat, pads, what stands in for others."""
+        if group.team is None:
+            return group.redeliver
+        epoch, index = group.cursor
+        end = self.end_of(group, epoch)
+        at = self.real(group, group.cursor)
+        found = [at] if at != group.cursor and index < end else []
+        last = end - group.stride + group.rank
+        if last >= self.lengths.get(epoch, FAR) and 0 < last - index < self._share:
+            found.append(self.real(group, (epoch, last)))
+        return found
+
+    def apart(self, group: Group, position: Position) -> bool:
+        """Whether a lane has to wait with a position for another rank, or for the whole step to be there.
+
+        Nothing is given before all ranks have come, and nothing beyond the step of one that has left; nobody is further
+        ahead of another than the queue is long.
+        """
+        team = group.team
+        if team is None:
+            return False
+        place, most = group.place(position), max(self.max_queue_size, team.world_size)
+        for lane in team.lanes.values():
+            if not lane.members:
+                if place >= lane.place(lane.cursor):
+                    return True
+            elif lane is not group and self.gap(lane.place(lane.cursor), place) > most:
+                return True
+        if self.indexed or position[0] in self.lengths:
+            return False
+        return (place[0], place[1] + team.world_size) > self.reached
+
+    # -- who counts ---------------------------------------------------------------------------------------------
+
     def next_kept(self, position: Position) -> Position:
         """Where a group goes on from a position that is gone: at the latest at the end of its epoch."""
         kept = min((p for p in self.window.entries if p > position), default=self.head)
         return min(kept, (position[0], self.lengths.get(position[0], FAR)))
-
-    # -- who counts ---------------------------------------------------------------------------------------------
 
     def waited_for(self) -> list[Group]:
         """The groups that the window waits for: not one that has stopped while others move."""
         return [g for g in self.groups.values() if not self.stopped(g)] or list(self.groups.values())
 
     def stopped(self, group: Group) -> bool:
-        """Whether it has taken nothing for the lag time, and that is its own doing."""
+        """Whether it has taken nothing for the lag time, and that is its own doing; ranks stop together."""
+        if group.team is not None:
+            return self.now - group.team.last_delivery_s > self.lag_timeout_s and group.team.idle
         if self.now - group.last_delivery_s <= self.lag_timeout_s:
             return False
         return not group.hungry() or self.held_up(group)
@@ -107,7 +186,7 @@ class Plan:
     def held_up(self, group: Group) -> bool:
         """Whether a shared group is at an end, and some member holds a batch that is not acknowledged."""
         epoch, index = group.cursor
-        at_end = index >= self.lengths.get(epoch, FAR) or (self.end is not None and group.cursor >= self.end)
+        at_end = index >= self.end_of(group, epoch) or (self.end is not None and group.cursor >= self.end)
         return at_end and not group.private and group.holding()
 
     def rehold(self) -> None:
@@ -134,12 +213,19 @@ class Plan:
 
     def _set_share(self) -> list[Group]:
         cohorts = self._cohorts()
-        share = max(1, self.limit // len(cohorts))
+        self._picky = any(group.team is not None or group.taken for group in self.holders)
+        share = max(self._least(), self.limit // len(cohorts))
         if share < self._share:
             self._share = share
             self.sweep()
         self._share = share
         return cohorts
+
+    def _least(self) -> int:
+        """The smallest share: one batch, or a step of all ranks where the source cannot say whether a step is whole."""
+        if self.indexed or not self._picky:
+            return 1
+        return max(group.stride for group in self.holders)
 
     def resize(self, limit: int) -> None:
         """Let at most `limit` batches queue, `max_queue_size` at most."""
@@ -150,14 +236,15 @@ class Plan:
 
     # -- what is wanted -----------------------------------------------------------------------------------------
 
-    def wanted(self, entry: Entry) -> bool:
-        """Whether some group that counts has yet to take this entry, soon enough to keep it."""
-        position = entry.position
+    def wanted(self, position: Position) -> bool:
+        """Whether some group that counts has yet to take a position, soon enough to keep its batch."""
         for group in self.holders:
             ahead = self.gap(group.cursor, position)
-            if 0 <= ahead < self._share or (ahead >= 0 and not self.indexed):
+            if (0 <= ahead < self._share or (ahead >= 0 and not self.indexed)) and (
+                not self._picky or self.takes(group, position)
+            ):
                 return True
-            if group.redeliver and position in group.redeliver:
+            if (group.redeliver or group.team is not None) and position in self.extras(group):
                 return True
         return False
 
@@ -166,7 +253,7 @@ class Plan:
         for group in self.holders:
             group.planned = group.cursor
         for entry in list(self.window.entries.values()):
-            self.window.want(entry, self.wanted(entry))
+            self.window.want(entry, self.wanted(entry.position))
 
     def _unplan(self, position: Position) -> None:
         for group in self.holders:
@@ -200,8 +287,15 @@ class Plan:
                 entry.state = ORDERED
                 orders.append(position)
         for group in self.holders:
-            for position in group.redeliver:
-                if self.indexed and position not in entries and len(orders) < most:
+            if not self.indexed or (not group.redeliver and group.team is None):
+                continue
+            for position in self.extras(group):
+                entry = entries.get(position)
+                if entry is not None:
+                    self.window.want(entry, True)
+                elif position[0] not in self.lengths:
+                    self._ask(position[0])
+                elif len(orders) < most:
                     self.window.add(position)
                     orders.append(position)
         cohorts = self._set_share()
@@ -214,10 +308,12 @@ class Plan:
         entries = self.window.entries
         epoch, index = max(group.planned, group.cursor) if self.indexed else self.head
         room = self._share - self.gap(group.cursor, (epoch, index))
+        least = self._least()
         while room > 0 and epoch - group.cursor[0] <= _NEAR_EPOCHS:
             length = self.lengths.get(epoch)
             if length is None and self.indexed:
-                if (epoch, index) not in entries:  # else the error of the last try stands there, to be taken first
+                own = group.cursor if group.cursor[0] == epoch else group.first(epoch)
+                if (epoch, index) not in entries and own not in entries:  # else the last try's error is taken first
                     self._ask(epoch)
                 break
             if length is not None and index >= length:
@@ -227,15 +323,19 @@ class Plan:
             if self.end is not None and position >= self.end:
                 break
             entry = entries.get(position)
-            if entry is None:
-                if len(orders) >= most or (self.window.queued >= self.limit and position != group.cursor):
+            desired = not self._picky or self.wanted(position)
+            if entry is not None:
+                if desired and not entry.wanted:
+                    self.window.want(entry, True)
+            elif desired or not self.indexed:
+                full = self.window.queued >= self.limit and self.gap(group.cursor, position) >= least
+                if len(orders) >= most or full:
                     break
+                entry = self.window.add(position)
+                orders.append(position)
                 if not self.indexed:
                     self.head = (epoch, index + 1)
-                self.window.add(position)
-                orders.append(position)
-            elif not entry.wanted:
-                self.window.want(entry, True)
+                    self.window.want(entry, desired)
             index += 1
             room -= 1
         group.planned = (epoch, index)
@@ -256,10 +356,16 @@ class Plan:
         """The length of an epoch is known now."""
         self.asked.discard(epoch)
         self.lengths[epoch] = length
+        for group in self.groups.values():  # an epoch that was loaded anew may have become shorter
+            if any(position[0] == epoch and position[1] >= length for position in group.redeliver):
+                group.redeliver = sorted(p for p in group.redeliver if p[0] != epoch or p[1] < length)
         # what stands in an indexed epoch that was not open is the error of an earlier try
         self.cut((epoch, 0 if self.indexed else length), (epoch + 1, 0))
         if not self.indexed and self.head[0] == epoch:
             self.head = (epoch + 1, 0)
+        self.skipped = {old: indices for old, indices in self.skipped.items() if old in self.epochs_in_use()}
+        if self._picky:  # what an incomplete step has left over is wanted no more
+            self.sweep()
 
     def cut(self, start: Position, stop: Position = (FAR, 0)) -> None:
         """Take back the orders from `start` up to `stop`: those positions do not exist."""

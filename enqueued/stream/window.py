@@ -15,10 +15,10 @@ class Entry:
 
     `slot` is whatever the pool calls the place where the batch lies; the core only hands it back. `uses` counts the
     leases that still need the slot, `wanted` whether a group has yet to take it, `deaths` the workers that died on it,
-    `follower` the position after all that the entry stands for.
+    `failures` how often the user's code raised, `follower` the position after all that the entry stands for.
     """
 
-    __slots__ = ("deaths", "error", "follower", "position", "slot", "state", "uses", "wanted")
+    __slots__ = ("deaths", "error", "failures", "follower", "position", "slot", "state", "uses", "wanted")
 
     def __init__(self, position: Position) -> None:
         self.position = position
@@ -29,6 +29,7 @@ class Entry:
         self.uses = 0
         self.wanted = True
         self.deaths = 0
+        self.failures = 0
 
 
 class Window:
@@ -53,6 +54,14 @@ class Window:
             self.queued += 1 if wanted else -1
         if not wanted:
             self.settle(entry)
+
+    def detach(self, entry: Entry) -> None:
+        """Take an entry out, so that its position can be made anew; whoever holds it keeps it."""
+        del self.entries[entry.position]
+        if entry.state in (ORDERED, WAITING):
+            entry.state = GONE
+        self.want(entry, False)
+        self.settle(entry)
 
     def settle(self, entry: Entry) -> None:
         """Drop an entry that is neither wanted nor in use; one that a worker still makes is dropped when it comes."""

@@ -10,7 +10,7 @@ from enqueued.errors import ProtocolError
 from enqueued.wire.messages import HELLO, PROTOCOL, is_count, is_name, pack, position, show
 
 STARTS = ("first", "live", "stored")
-MOST_RANKS = 65536
+MOST_RANKS = 4096
 _MOST_POSITIONS = 65536
 
 

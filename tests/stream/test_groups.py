@@ -195,7 +195,7 @@ def test_what_a_group_takes_again_is_marked_also_when_a_new_member_began_it() ->
     """After a crash of the daemon a fresh client may come before those that know how far their group was."""
     stream = stream_of(length=2)
     stream.join("fresh", group="g", start="first")
-    stream.join("knows", group="g", start=(1, 0), repeated=True)
+    stream.join("knows", group="g", start=(1, 0), returning=True)
     stream.allow("fresh", 9)
     told = [(d.position, d.redelivered) for d in run(stream) if isinstance(d, Deliver)]
     finish(stream, "fresh")

@@ -12,7 +12,7 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import invariant, rule
 
 from enqueued.stream.window import FAILED, ORDERED, READY
-from stream_world import LAG_S, World
+from stream_world import LAG_S, Trainer, World
 
 ATTACK = int(os.environ.get("HISTORIES", "0"))
 PROFILE = settings(
@@ -36,21 +36,25 @@ class Histories(World):
         for slot in window.freed:
             assert self.readers[slot] == 0
             del self.live[slot]
+            self.old_slots.discard(slot)
         window.freed.clear()
         entries = window.entries
-        assert {e.slot: p for p, e in entries.items() if e.slot is not None} == self.live
+        assert all(self.readers[slot] for slot in self.old_slots)
+        there = {slot: p for slot, p in self.live.items() if slot not in self.old_slots}
+        assert {e.slot: p for p, e in entries.items() if e.slot is not None} == there
         assert window.queued == sum(e.wanted for e in entries.values())
-        uses = Counter(h.position for t in self.trainers.values() for h in t.leases.values())
-        uses.update(self.live[slot] for slot in self.pinned.values())
+        uses = Counter(h.real for t in self.trainers.values() for h in t.leases.values())
+        uses.update(self.live[slot] for slot in self.pinned.values() if slot not in self.old_slots)
         for position, entry in entries.items():
             assert entry.uses == uses[position]
             assert entry.uses or entry.wanted or entry.state == ORDERED
             assert (entry.state == READY) == (entry.slot is not None)
-            assert not entry.wanted or self.stream.wanted(entry)
+            assert not entry.wanted or self.stream.wanted(position)
         for group in self.stream.holders if self.indexed else ():
             epoch, index = group.cursor
             while (epoch, index) < group.planned:
-                assert (epoch, index) in entries or index >= self.length(epoch)
+                own = group.team is None or self.stream.takes(group, (epoch, index))
+                assert not own or {(epoch, index)} & (entries.keys() | group.taken) or index >= self.length(epoch)
                 epoch, index = (epoch, index + 1) if index + 1 < self.length(epoch) else (epoch + 1, 0)
         for name, crowd in self.crowds.items():
             group = self.stream.groups[name]
@@ -58,11 +62,17 @@ class Histories(World):
             assert set(group.redeliver) == crowd.owed
             assert len(group.redeliver) == len(crowd.owed)
             assert group.cursor == crowd.expected
+            assert group.taken == crowd.taken
         owed = sum(len(c.owed) for c in self.crowds.values())
         errors = sum(e.state >= FAILED for e in entries.values())
         making = sum(e.state == ORDERED and not e.wanted for e in entries.values())
         self.most_held = max(self.most_held, sum(uses.values()) + making)
-        assert window.queued <= self.queue + len(self.stream.holders) + owed + errors + self.most_held
+        lanes = sum(crowd.stride for crowd in self.crowds.values() if crowd.team)
+        room = self.queue + len(self.stream.holders) + owed + errors + self.most_held + lanes
+        assert window.queued <= room
+        assert {n: (m.position, m.missing, m.taken) for n, m in self.memory.items()} == {
+            n: (s.position, set(s.missing), set(s.taken)) for n, s in self.stream.remembered.items()
+        }
 
     def run_pool(self) -> None:
         """Let the pool make whatever is ordered until it is asked for nothing more."""
@@ -84,6 +94,14 @@ class Histories(World):
         epoch, index = crowd.expected
         at_end = (epoch in self.opened and index >= self.length(epoch)) or crowd.expected == self.end
         held_up = at_end and not crowd.private and self._unacknowledged(trainer.group)
+        if crowd.team is not None:
+            lanes = [one for one in self.crowds.values() if one.team == crowd.team]
+            live = {t.group for t in self.trainers.values()}
+            held_up = any(
+                crowd.place() >= lane.place() if f"crew/{lane.rank}" not in live else crowd.place() > lane.place()
+                for lane in lanes
+                if lane is not crowd
+            )
         return len(trainer.leases) < trainer.credit and not trainer.over and not held_up
 
     @rule()
@@ -101,10 +119,23 @@ class Histories(World):
             self.run_pool()
         assert not [name for name in self.trainers if self.waits(name)]
 
+    def complete(self) -> None:
+        """All ranks come, so that the others can go on."""
+        if "crew" not in self.stream.teams:
+            return
+        team = self.stream.teams["crew"]
+        for rank in team.absent:
+            name = self._name()
+            lane = self.stream.join(
+                name, group="crew", rank=rank, world_size=team.world_size, tail=team.tail, origin=team.origin
+            )
+            self.trainers[name] = Trainer(lane.name, 1)
+
     def teardown(self) -> None:
         """All groups get on when their members work; when all have left, only the look-ahead for the next remains."""
         if not hasattr(self, "stream"):
             return
+        self.complete()
         for name, trainer in self.trainers.items():
             trainer.credit = max(1, trainer.credit)
             self.stream.allow(name, trainer.credit)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -17,6 +18,7 @@ from enqueued.batch import Position
 from enqueued.errors import Refused
 from enqueued.stream.core import Stream
 from enqueued.stream.decisions import Deliver, EndEpoch, Over
+from enqueued.stream.group import Group
 
 LAG_S = 10.0
 NUMBERS = st.integers(0, 999)
@@ -27,6 +29,7 @@ class Held:
     """A lease as its client sees it."""
 
     position: Position
+    real: Position
     slot: int | None
     done: bool = False
     released: bool = False
@@ -46,16 +49,41 @@ class Trainer:
 
 @dataclass
 class Crowd:
-    """A group: where it must stand, and what is owed to it a second time."""
+    """A group, or one rank's lane of it: where it must stand, and what is owed to it a second time."""
 
     private: bool
     expected: Position
     marked_below: Position = (0, 0)
     generation: int = 0
     owed: set[Position] = field(default_factory=set)
+    taken: set[Position] = field(default_factory=set)
     ending: tuple[int, set[str]] = (-1, set())
     lagged: bool = False
     deliveries: int = 0
+    team: str | None = None
+    rank: int = 0
+    stride: int = 1
+    base: Position = (0, 0)
+    tail: str = "drop"
+
+    def base_in(self, epoch: int) -> int:
+        """The index from which the steps of an epoch count."""
+        return self.base[1] if self.base[0] == epoch else 0
+
+    def place(self) -> Position:
+        """Where the step begins that it is at."""
+        return self.expected[0], self.expected[1] - self.rank
+
+
+@dataclass
+class Memory:
+    """What is to be known of a named group that has no member."""
+
+    position: Position
+    missing: set[Position] = field(default_factory=set)
+    taken: set[Position] = field(default_factory=set)
+    generation: int = 0
+    ranks: bool = False
 
 
 class World(RuleBasedStateMachine):
@@ -67,9 +95,30 @@ class World(RuleBasedStateMachine):
         queue=st.integers(1, 8),
         lengths=st.lists(st.integers(1, 7), min_size=1, max_size=4),
         last=st.one_of(st.none(), st.integers(0, 3)),
+        reorder=st.sampled_from([0, 0, 1, 3]),
+        retries=st.sampled_from([0, 0, 1]),
+        skip=st.booleans(),
+        size=st.integers(1, 3),
     )
-    def begin(self, queue: int, lengths: list[int], last: int | None) -> None:
-        self.stream = Stream("train", indexed=self.indexed, max_queue_size=queue, lag_timeout_s=LAG_S)
+    def begin(
+        self, queue: int, lengths: list[int], last: int | None, reorder: int, retries: int, skip: bool, size: int
+    ) -> None:
+        self.reorder = reorder if self.indexed else 0
+        self.retries = retries if self.indexed else 0
+        self.skip = skip and self.indexed
+        self.stream = Stream(
+            "train",
+            indexed=self.indexed,
+            max_queue_size=queue,
+            lag_timeout_s=LAG_S,
+            reorder_window=self.reorder,
+            retries=self.retries,
+            skip=self.skip,
+        )
+        self.size = size
+        self.memory: dict[str, Memory] = {}
+        self.old_slots: set[int] = set()
+        self.failures: Counter[Position] = Counter()
         self.queue, self.sizes, self.last = queue, lengths, last
         self.now = 0.0
         self.hands: list[Position] = []
@@ -131,6 +180,7 @@ class World(RuleBasedStateMachine):
         elif how == "made":
             self._make(position)
         elif how == "failed" or not self.indexed:
+            self.failures[position] += 1
             self.unmade.add(position)
             self.stream.failed(position, ("failed", position))
             if how == "broke":
@@ -172,33 +222,139 @@ class World(RuleBasedStateMachine):
 
     @rule(
         group=st.sampled_from([None, "red", "blue"]),
-        start=st.sampled_from(["first", "live", (0, 2), (1, 0), (3, 1)]),
-        repeated=st.booleans(),
+        start=st.sampled_from(["first", "live", "stored", (0, 2), (1, 0), (3, 1)]),
+        returning=st.booleans(),
         credit=st.integers(0, 4),
     )
-    def join(self, group: str | None, start: str | Position, repeated: bool, credit: int) -> None:
+    def join(self, group: str | None, start: str | Position, returning: bool, credit: int) -> None:
         if len(self.trainers) >= 5:
             return
-        self.names += 1
-        name = f"t{self.names}"
+        name = self._name()
+        returning = returning and group is not None
         try:
-            found = self.stream.join(name, group=group, start=start, repeated=repeated)
+            found = self.stream.join(name, group=group, start=start, returning=returning)
         except Refused:
             assert not self.indexed
-            assert start != "live"
+            assert start != "live" or group in self.memory
             assert name not in self.stream.members
             return
         if found.name not in self.crowds:
-            self.crowds[found.name] = Crowd(group is None, found.cursor)
-            if start != "live":
-                assert found.cursor == ((0, 0) if start == "first" else start)
-            if repeated:
-                self.crowds[found.name].marked_below = (found.cursor[0] + 1, 0)
-        elif repeated and not isinstance(start, str) and start[0] > found.cursor[0]:
+            self.crowds[found.name] = self._crowd(found, group, start, returning)
+        elif returning and not isinstance(start, str) and start[0] > found.cursor[0]:
             crowd = self.crowds[found.name]
             crowd.marked_below = max(crowd.marked_below, (start[0] + 1, 0))
         self.trainers[name] = Trainer(found.name, credit)
         self.stream.allow(name, credit)
+
+    def _name(self) -> str:
+        self.names += 1
+        return f"t{self.names}"
+
+    def _crowd(self, found: Group, group: str | None, start: str | Position, returning: bool) -> Crowd:
+        """A group that has got its first member."""
+        memory = self.memory.pop(group, None) if group is not None else None
+        if memory is not None and not memory.ranks and (returning or start == "stored"):
+            assert found.cursor == memory.position
+            crowd = Crowd(False, memory.position, generation=memory.generation, owed=memory.missing)
+            crowd.taken, crowd.lagged = memory.taken, True
+            return crowd
+        if start == "stored":
+            start = memory.position if memory is not None else "first"
+        if start != "live":
+            assert found.cursor == ((0, 0) if start == "first" else start)
+        crowd = Crowd(group is None, found.cursor)
+        if returning:
+            crowd.marked_below = (found.cursor[0] + 1, 0)
+        return crowd
+
+    @rule(
+        rank=st.integers(0, 2),
+        start=st.sampled_from(["first", "first", "live", "stored", (0, 1), (1, 0)]),
+        origin=st.booleans(),
+        tail=st.sampled_from(["drop", "pad"]),
+        other_size=st.sampled_from([False, False, False, True]),
+        credit=st.integers(0, 4),
+    )
+    def join_rank(
+        self, rank: int, start: str | Position, origin: bool, tail: str, other_size: bool, credit: int
+    ) -> None:
+        """A rank joins, or comes back; `start` is where the steps begin."""
+        size = self.size + other_size
+        rank %= size
+        if len(self.trainers) >= 6:
+            return
+        name = self._name()
+        base = start if isinstance(start, tuple) else None
+        own = (base[0], base[1] + rank) if base is not None else start
+        claim: dict[str, Any] = {"start": own, "base": base, "origin": base if origin else None}
+        known = {crowd.rank: crowd for crowd in self.crowds.values() if crowd.team == "crew"}
+        try:
+            lane = self.stream.join(name, group="crew", rank=rank, world_size=size, tail=tail, **claim)
+        except Refused:
+            assert known or not self.indexed or any(self.length(epoch) < size for epoch in self.opened)
+            if known and self.indexed:
+                same = not any(t.group == f"crew/{rank}" for t in self.trainers.values())
+                some = next(iter(known.values()))
+                team = self.stream.teams["crew"]
+                assert not same or some.stride != size or some.tail != tail or team.origin != claim["origin"]
+            assert name not in self.stream.members
+            return
+        if not known:
+            assert base is None or lane.base == base
+            for other in self.stream.teams["crew"].lanes.values():
+                assert other.cursor == (lane.base[0], lane.base[1] + other.rank)
+                crowd = Crowd(True, other.cursor, team="crew", rank=other.rank, stride=size, tail=tail)
+                crowd.base = lane.base
+                self.crowds[other.name] = crowd
+        elif base is not None and own != known[rank].expected:
+            known[rank].expected, known[rank].base = (base[0], base[1] + rank), base
+        self.trainers[name] = Trainer(lane.name, credit)
+        self.stream.allow(name, credit)
+
+    @rule(group=st.sampled_from(["red", "blue", "crew"]), epoch=st.integers(0, 2), index=st.integers(0, 5))
+    def reset(self, group: str, epoch: int, index: int) -> None:
+        """Somebody says where a named group goes on; its members leave, and may come back."""
+        team = any(crowd.team == group for crowd in self.crowds.values())
+        try:
+            members = self.stream.reset(group, (epoch, index))
+        except Refused:
+            assert team or not self.indexed or (group not in self.crowds and group not in self.memory)
+            return
+        assert members == [name for name, t in self.trainers.items() if t.group == group]
+        before = self.memory.get(group)
+        generation = self.crowds[group].generation if group in self.crowds else before.generation if before else 0
+        target = Memory((epoch, index), generation=generation + 1, ranks=before.ranks if before else False)
+        for name in members:
+            self.leave(list(self.trainers).index(name), True)
+        self.memory[group] = target
+        self.now += 11
+        self.stream.tick(self.now)
+
+    @precondition(lambda self: self.indexed)
+    @rule(after=st.sampled_from([None, 0, 1]))
+    def refresh(self, after: int | None) -> None:
+        """The source was loaded anew; what workers of the old one still answer is not told."""
+        kept = -1 if after is None else after
+        self.stream.refresh(after)
+        self.hands = [p for p in self.hands if p[0] <= kept]
+        self.opening = [epoch for epoch in self.opening if epoch <= kept]
+        self.opened = {epoch for epoch in self.opened if epoch <= kept}
+        for trainer in self.trainers.values():
+            for held in trainer.leases.values():
+                if held.real[0] > kept:
+                    held.real = (-1, 0)
+        self.old_slots |= {slot for slot, position in self.live.items() if position[0] > kept}
+
+    @rule(group=st.sampled_from(["red", "blue", "crew"]))
+    def forget(self, group: str) -> None:
+        live = any(t.group.partition("/")[0] == group for t in self.trainers.values())
+        try:
+            self.stream.forget(group)
+        except Refused:
+            assert live or group not in self.memory
+            return
+        assert not live
+        del self.memory[group]
 
     def some(self, pick: int) -> tuple[str, Trainer]:
         return list(self.trainers.items())[pick % len(self.trainers)]
@@ -251,16 +407,28 @@ class World(RuleBasedStateMachine):
         crowd = self.crowds[trainer.group]
         others = any(t.group == trainer.group for t in self.trainers.values())
         pinned = {n: h.slot for n, h in trainer.leases.items() if pin and h.slot and not h.released and (n + pick) % 2}
+        undone = {held.position for held in trainer.leases.values() if not held.done}
+        if crowd.team is None:
+            crowd.owed |= undone
+        else:
+            crowd.marked_below = max(crowd.marked_below, crowd.expected)
+            crowd.expected = min([crowd.expected, *undone])
         for number, held in trainer.leases.items():
-            if not held.done:
-                crowd.owed.add(held.position)
             if number in pinned:
                 self.pinned[name, number] = pinned[number] or 0
             else:
                 self._release(held, True)
         crowd.ending[1].discard(name)
-        if not others:
+        if crowd.team is not None:
+            lanes = {n: c for n, c in self.crowds.items() if c.team == crowd.team}
+            if not any(t.group in lanes for t in self.trainers.values()):
+                self.memory[crowd.team] = Memory(min(lane.place() for lane in lanes.values()), ranks=True)
+                for lane in lanes:
+                    del self.crowds[lane]
+        elif not others:
             del self.crowds[trainer.group]
+            if not crowd.private:
+                self.memory[trainer.group] = Memory(crowd.expected, crowd.owed, crowd.taken, crowd.generation)
         self.stream.leave(name, pinned)
 
     @rule(pick=NUMBERS)
@@ -284,7 +452,9 @@ class World(RuleBasedStateMachine):
             assert not crowd.private or not self.indexed
             return
         crowd.generation += 1
-        crowd.expected, trainer.over = (epoch, index), False
+        crowd.base = (epoch, index)
+        crowd.expected, trainer.over = (epoch, index + crowd.rank), False
+        crowd.taken.clear()
         trainer.ended.clear()
         for held in trainer.leases.values():
             held.done = True
@@ -317,33 +487,81 @@ class World(RuleBasedStateMachine):
         assert not trainer.over
         assert not crowd.ending[1]
         assert (told.slot is None) != (told.error is None)
-        held = Held(told.position, told.slot, released=told.slot is None)
+        at = self._due(told, crowd)
+        nowhere = isinstance(told.error, dict) and "ranks" in told.error["message"]
+        held = Held(at, (-1, 0) if nowhere else told.position, told.slot, released=told.slot is None)
         trainer.leases[told.lease] = held
         trainer.next_lease += 1
         crowd.deliveries += 1
         if told.slot is not None:
             assert self.live[told.slot] == told.position
             self.readers[told.slot] += 1
-        follower = (told.position[0], told.position[1] + 1)
+        follower = (at[0], at[1] + crowd.stride)
         if isinstance(told.error, dict):
             follower = self._missed(told.error["message"], told.position, crowd)
         elif told.error is not None:
             assert told.error == ("epoch", told.position[0]) or told.position in self.unmade
-        if told.position in crowd.owed:
+        if at in crowd.owed:
             assert told.redelivered
-            crowd.owed.remove(told.position)
-        else:
-            assert told.position == crowd.expected
-            assert told.redelivered == (told.position < crowd.marked_below)
+            crowd.owed.remove(at)
+            return
+        assert told.redelivered == (at < crowd.marked_below)
+        if at == crowd.expected:
             crowd.expected = follower
+            while crowd.expected in crowd.taken:
+                crowd.taken.remove(crowd.expected)
+                crowd.expected = (crowd.expected[0], crowd.expected[1] + 1)
+        else:
+            assert at[0] == crowd.expected[0]
+            assert 0 < at[1] - crowd.expected[1] <= self.reorder
+            assert at not in crowd.taken
+            crowd.taken.add(at)
+
+    def _due(self, told: Deliver, crowd: Crowd) -> Position:
+        """The position that a group must be at when it is given this."""
+        if crowd.team is None:
+            assert not told.padded
+            return told.position
+        lanes = [c for c in self.crowds.values() if c.team == crowd.team]
+        assert len(lanes) == crowd.stride
+        for lane in lanes:
+            if not any(t.group == f"crew/{lane.rank}" for t in self.trainers.values()):
+                assert crowd.place() < lane.place()
+        epoch, index = at = crowd.expected
+        if epoch in self.opened or not isinstance(told.error, tuple) or told.error[0] != "epoch":
+            assert index < self.end_index(crowd, epoch) or self.too_short(crowd)
+        if index >= self.length(epoch) and not self.too_short(crowd):
+            assert crowd.tail == "pad"
+            index = (index - self.length(epoch)) % self.length(epoch)
+        skipped = self.stream.skipped.get(epoch, set())
+        if self.skip and index in skipped:
+            index = min(set(range(self.length(epoch))) - skipped, default=index)
+        assert told.position == (epoch, index)
+        assert told.padded == (told.position != at)
+        return at
+
+    def end_index(self, crowd: Crowd, epoch: int) -> int:
+        """The index at which an epoch ends for a rank."""
+        base = crowd.base[1] if crowd.base[0] == epoch else 0
+        rest = max(0, self.length(epoch) - base)
+        return base + crowd.stride * (rest // crowd.stride if crowd.tail == "drop" else -(-rest // crowd.stride))
+
+    def too_short(self, crowd: Crowd) -> bool:
+        """Whether a whole epoch has nothing for a rank."""
+        epoch = crowd.expected[0]
+        whole = crowd.base[0] != epoch or crowd.base[1] == 0
+        return crowd.team is not None and whole and self.end_index(crowd, epoch) == 0
 
     def _missed(self, message: str, position: Position, crowd: Crowd) -> Position:
         """A group that was not waited for is told which positions of a streamed source it has missed."""
+        if "ranks" in message:
+            assert self.too_short(crowd)
+            return position[0], position[1] + crowd.stride
         first_epoch, first, epoch, index = map(int, re.findall(r"\d+", message)[:4])
         assert not self.indexed
         assert crowd.lagged
         assert position == (first_epoch, first) < (epoch, index)
-        return epoch, index
+        return epoch, index + (crowd.rank - index + crowd.base_in(epoch)) % crowd.stride
 
     def _unacknowledged(self, group: str) -> bool:
         return any(not h.done for t in self.trainers.values() if t.group == group for h in t.leases.values())
@@ -354,8 +572,9 @@ class World(RuleBasedStateMachine):
         trainer.ended.append(told.epoch)
         if not crowd.ending[1]:
             assert crowd.expected[0] == told.epoch
-            assert crowd.expected[1] >= told.length
-            crowd.expected = (told.epoch + 1, 0)
+            assert crowd.expected[1] >= (told.length if crowd.team is None else self.end_index(crowd, told.epoch))
+            assert not crowd.taken
+            crowd.expected = (told.epoch + 1, crowd.rank)
             crowd.ending = (told.epoch, {n for n, t in self.trainers.items() if t.group == trainer.group})
         assert crowd.ending[0] == told.epoch
         crowd.ending[1].remove(told.member)

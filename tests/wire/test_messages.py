@@ -34,7 +34,7 @@ plain = st.recursive(
 )
 positions = st.tuples(st.integers(0, (1 << 32) - 1), counts)
 many = st.lists(positions, max_size=5).map(tuple)
-sizes = st.integers(1, 65536)
+sizes = st.integers(1, 4096)
 ranks = sizes.flatmap(lambda size: st.tuples(st.integers(0, size - 1), st.just(size)))
 claims = st.builds(
     lambda ranked, **fields: Claim(**fields, **(ranked or {})),

@@ -1,0 +1,56 @@
+"""What outlives the daemon: where named groups stand, as plain data, and how it is taken up again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from enqueued.stream.group import Stored
+from enqueued.stream.roster import GRACE_S, Roster
+
+_LEAST_AHEAD = 4096
+"""Between two writes a group may deliver so many, or four times what it did in the time before."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Named groups as plain data, and how far each group and member had got: `settle` takes it when it is on disk."""
+
+    plain: dict[str, list[Any]]
+    delivered: dict[str, tuple[int, int]]
+    """By group, how many it had delivered, and how many more it may."""
+    acked: dict[str, int]
+    """By member, how many leases it had acknowledged."""
+
+
+def record(roster: Roster) -> Record:
+    """Where the named groups stand now."""
+    stored = dict(roster.remembered)
+    delivered: dict[str, tuple[int, int]] = {}
+    acked: dict[str, int] = {}
+    for team in roster.teams.values():
+        stored[team.name] = roster.store_team(team)
+    for group in roster.groups.values():
+        if group.private:
+            continue
+        ahead = max(_LEAST_AHEAD, 4 * (group.delivered - group.written))
+        delivered[group.name] = (group.delivered, ahead)
+        acked.update((member.name, member.acked) for member in group.members.values())
+        stored[group.name] = replace(roster.store(group), members=len(group.members), ahead=ahead)
+    return Record({name: one.to_plain() for name, one in stored.items()}, delivered, acked)
+
+
+def settle(roster: Roster, written: Record) -> None:
+    """A record is on disk: its groups may go on beyond it for a while."""
+    for name, (delivered, ahead) in written.delivered.items():
+        group = roster.groups.get(name)
+        if group is not None:
+            group.written, group.most = delivered, delivered + ahead
+            roster.wake(group)
+
+
+def restore(roster: Roster, plain: dict[str, Any]) -> None:
+    """Take up what a record says. Raises `ProtocolError`."""
+    until = roster.now + GRACE_S
+    for name, one in plain.items():
+        roster.remembered[name] = Stored.from_plain(one, until)
