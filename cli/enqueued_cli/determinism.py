@@ -63,9 +63,9 @@ class Determinism:
                 chosen = self._before_the_end(chosen, alone)
         with self._telling(ANEW):
             found[ANEW] = _compared(alone, self._again(chosen, 2))
-        differing = [position for position in chosen if found[ANEW].get(position)]
-        # the first way's hash seed again, to know whether it is that
-        repeats = bool(differing) and not any(_compared(alone, self._again(differing[:1], 1)).values())
+            differing = [position for position in chosen if found[ANEW][position]]
+            # the first hash seed again, to know whether it is that
+            repeats = bool(differing) and not any(_compared(alone, self._again(chosen, 1)).values())
         self._show(chosen, found, beside_makes)
         words = verdict(
             beside=_any(found, BESIDE) if indexed else None,

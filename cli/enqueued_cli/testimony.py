@@ -138,11 +138,12 @@ class Testimony:
 
     def _write(self, epoch: int, index: int, fd: int | None) -> int:
         try:
-            encoded = encode(self._source.make(epoch, index))
+            batch = self._source.make(epoch, index)
         except EndOfEpoch:
             raise
         except BaseException as error:
             raise source_error(error, target=self._spec.target, epoch=epoch, index=index) from error
+        encoded = encode(batch)
         if fd is not None:
             os.ftruncate(fd, encoded.nbytes)
             with mmap.mmap(fd, encoded.nbytes) as memory, memoryview(memory) as view:

@@ -166,6 +166,13 @@ def test_a_source_that_fails_is_an_error(check: Check, how: str, code: int, word
         assert "testimony.py" not in errors
 
 
+def test_what_cannot_travel_is_named(check: Check) -> None:
+    """As `enqueued check` alone says it."""
+    code, _, errors = check("Objects")
+    assert code == 1
+    assert errors.startswith('enqueued: batch["x"]: an array of Python objects')
+
+
 def test_it_takes_no_debugger(check: Check) -> None:
     """--pdb is for a batch that is made here."""
     code, _, errors = check("Same", "--pdb")

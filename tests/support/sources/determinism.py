@@ -125,6 +125,13 @@ class Threaded(Same):
         threading.Thread(target=time.sleep, args=(1000,), daemon=True, name="of the source").start()
 
 
+class Objects(Same):
+    """Gives what cannot travel."""
+
+    def __getitem__(self, index: int) -> Any:
+        return {"x": np.array([object()])}
+
+
 class Failing(Same):
     """Does at batch 5 what `how` says; with `last`, only as a worker that has made another one before."""
 
