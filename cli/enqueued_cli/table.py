@@ -81,6 +81,8 @@ def _stream(stream: StreamStats, rates: Rates) -> list[str]:
         *(INDENT + line for line in aligned([[title for title, _ in columns], [value for _, value in columns]])),
     ]
     troubles = [f"{count(stream.failed, 'batch')} failed"] if stream.failed else []
+    if stream.skipped:
+        troubles.append(f"{count(stream.skipped, 'batch')} skipped")
     if stream.worker_restarts:
         troubles.append(f"{count(stream.worker_restarts, 'worker')} restarted")
     others = Counter(worker.state for worker in stream.workers if worker.state not in ("busy", "idle"))
