@@ -23,6 +23,7 @@ COMMANDS = {
     "serve": ("enqueued_cli.serve:serve", "Serve batches to training jobs."),
     "stats": ("enqueued_cli.stats:stats", "Show what a daemon is doing."),
     "check": ("enqueued_cli.check:check", "Load a source here, make some batches, and say what they are."),
+    "verify": ("enqueued_cli.verify:verify", "Prove that each batch was delivered as often as promised."),
     "config": ("enqueued_cli.config:config", "Look at settings."),
     "completion": ("enqueued_cli.completion:completion", "Print the script that completes commands in a shell."),
 }
