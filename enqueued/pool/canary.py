@@ -12,6 +12,8 @@ log = logging.getLogger("enqueued.pool")
 
 CANARY = -1
 """The index at which a worker is ordered a canary: the batch at index 0, of which only the checksum is wanted."""
+UNREPRODUCIBLE = "unreproducible"
+"""The kind of an error that stands for every batch of a source that is not what it was."""
 _MOST = 1000
 """So many epochs are remembered."""
 _TRIES = 3

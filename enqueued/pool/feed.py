@@ -5,28 +5,37 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from enqueued.arena.segment import Slot
 from enqueued.batch import Position
 from enqueued.codec.limits import aligned
-from enqueued.errors import EnqueuedError
+from enqueued.errors import EnqueuedError, ProtocolError
+from enqueued.pool.canary import UNREPRODUCIBLE
 from enqueued.pool.channel import Message
 from enqueued.pool.memory import Memory
 from enqueued.pool.options import PoolOptions
 from enqueued.pool.pace import Pace
-from enqueued.pool.pool import Pool
 from enqueued.pool.reactor import Reactor
 from enqueued.pool.replicas import Replicas
+from enqueued.pool.succession import Succession
 from enqueued.pool.supply import Supply
+from enqueued.pool.watch import Watch
 from enqueued.source.spec import SourceSpec
 from enqueued.stats import GroupStats, MemberStats, StreamStats
 from enqueued.stream.core import Stream
 from enqueued.stream.decisions import Decision
 from enqueued.stream.group import Group, Member
+from enqueued.stream.plan import FAR
+from enqueued.stream.record import restore
 
 log = logging.getLogger("enqueued.pool")
 
 _MEMORY_S = 0.02
+_WATCH_S = 0.5
+SKIPPED = "skipped"
+"""The kind of an error that stands for a batch that was left out."""
 _FAILURE_S = 10.0
 """How often the log names a position that failed."""
 
@@ -34,7 +43,8 @@ _FAILURE_S = 10.0
 class Feed:
     """One stream with its pool. `step` has to be called in every turn of the loop.
 
-    `on_broken` is told when the pool cannot go on. Until `ready` there is no stream to join.
+    `on_broken` is told when the pool cannot go on. Until `ready` there is no stream to join. With `reload` the source
+    is loaded again as soon as one of its files changes.
     """
 
     def __init__(
@@ -46,6 +56,11 @@ class Feed:
         reactor: Reactor,
         memory: Memory,
         lag_timeout: float,
+        reorder_window: int = 0,
+        retries: int = 0,
+        skips: bool = False,
+        epochs: int | None = None,
+        reload: bool = False,
         on_broken: Callable[[EnqueuedError], None],
     ) -> None:
         self.name = name
@@ -55,11 +70,28 @@ class Feed:
         self.broken = on_broken
         self._options = options
         self._memory = memory
-        self._lag_timeout = lag_timeout
-        self._pool = Pool(spec, options, reactor, memory, self)
+        self._begin = partial(
+            Stream,
+            name,
+            max_queue_size=options.max_queue_size,
+            lag_timeout_s=lag_timeout,
+            reorder_window=reorder_window,
+            retries=retries,
+            skip=skips,
+            epochs=epochs,
+        )
+        self._skips = skips
+        self._reload = reload
+        self._watch: Watch | None = None
+        self._watched = 0.0
+        self._described = False
+        """Whether `header` comes from the source as it was loaded last."""
+        self._pools = Succession(spec, options, reactor, memory, self)
         self._stream: Stream | None = None
-        self._replicas = Replicas(spec.replicas, self._pool)
-        self._supply = Supply(memory, self._pool, self._replicas)
+        self.remembered: dict[str, Any] = {}
+        """What the state file says of its groups."""
+        self._replicas = Replicas(spec.replicas, self._pools.pool)
+        self._supply = Supply(memory, self._pools, self._replicas)
         self._pace = Pace()
         self._tell_failure_at = 0.0
         self._remembered = time.monotonic()
@@ -74,7 +106,7 @@ class Feed:
     @property
     def facts(self) -> Message:
         """What loading the source has shown: `file`, `hash` and `loaded_at` (s) among others; empty until then."""
-        return self._pool.facts
+        return self._pools.pool.facts
 
     @property
     def stream(self) -> Stream:
@@ -84,20 +116,20 @@ class Feed:
 
     def start(self) -> None:
         """Begin to load the source."""
-        self._pool.start()
+        self._pools.start()
 
     def close(self) -> None:
         """Make nothing more; workers end after the batch that they are making, and then this is `closed`."""
-        self._pool.close()
+        self._pools.close()
 
     @property
     def closed(self) -> bool:
         """Whether every worker has ended."""
-        return self._pool.closed
+        return self._pools.closed
 
     def kill(self) -> None:
         """End what is left of the pool, now."""
-        self._pool.kill()
+        self._pools.kill()
 
     def step(self, now: float) -> None:
         """Carry out what the core has decided since the last turn."""
@@ -109,23 +141,59 @@ class Feed:
             if freed:
                 stream.window.freed = []
                 for slot in freed:
-                    self._pool.free(slot)
+                    self._pools.free(slot)
             if self.facts["indexed"]:
                 self._order(stream)
             else:
                 self._replicas.pull(stream)
-            if self._pool.needy:
+            if self._pools.needy:
                 self._supply.serve(stream, now)
             if now - self._remembered >= _MEMORY_S:
                 self._remembered = now
                 self._supply.serve(stream, now)
-                self._pool.retire(stream.epochs_in_use())
-        self._pool.step()
+                self._pools.retire(stream)
+        self._pools.step(stream)
+        if self._watch is not None and now - self._watched >= _WATCH_S:
+            self._watched = now
+            self._look(self._watch)
 
     @property
     def hooked(self) -> bool:
         """Whether the source does something between epochs; only once `ready`."""
         return bool(self.facts["hook"])
+
+    # -- reload -------------------------------------------------------------------------------------------------
+
+    @property
+    def reloading(self) -> bool:
+        """Whether the source is being loaded again."""
+        return self._pools.reloading
+
+    @property
+    def last_reload(self) -> str:
+        """How the last reload went, in words; empty before the first."""
+        return self._pools.last_reload
+
+    def reload(self, *, at_once: bool) -> None:
+        """Load the source again from its files, beside what serves, which goes on if that fails.
+
+        At once, all that was made and not delivered is made anew. Otherwise epochs that some group has begun, or that
+        are being made, stay as they are, until no group needs them.
+        """
+        if not self.ready or not self.facts["indexed"]:
+            why = "it is streamed, and only goes forward: restart the daemon" if self.ready else "it is not loaded yet"
+            log.warning("%s is not loaded again: %s", self.spec.target, why)
+        elif self.reloading:
+            log.warning("%s is being loaded again already", self.spec.target)
+        else:
+            self._pools.reload(at_once=at_once)
+
+    def _look(self, watch: Watch) -> None:
+        if not self.reloading and (changed := watch.changed()):
+            log.info("%s changed; %s is loaded again", ", ".join(changed), self.spec.target)
+            self.reload(at_once=True)
+
+    # -- what the server asks -----------------------------------------------------------------------------------
 
     def canary(self, epoch: int) -> str | None:
         """The checksum of the batch at index 0 of an epoch, by which a source that was built anew proves itself.
@@ -134,30 +202,31 @@ class Feed:
         """
         if not self.facts["indexed"]:
             return f"error: {self.spec.target} is streamed, and cannot make a batch again"
-        return self._pool.canary(epoch)
+        return self._pools.canary(epoch)
 
     def decisions(self) -> list[Decision]:
         """What has to be told to members now."""
         return self._stream.decisions() if self._stream is not None else []
 
     def _order(self, stream: Stream) -> None:
-        capacity = self._pool.capacity()
+        capacity = self._pools.capacity()
         if capacity:
-            self._pool.order(stream.orders(capacity))
+            self._pools.order(stream.orders(capacity))
         for epoch in stream.openings():
-            self._pool.open(epoch)
+            self._pools.open(epoch)
 
     # -- what the pool says -------------------------------------------------------------------------------------
 
     def loaded(self, facts: Message) -> None:
-        """The source is there."""
-        self._stream = Stream(
-            self.name,
-            indexed=facts["indexed"],
-            max_queue_size=self._options.max_queue_size,
-            lag_timeout_s=self._lag_timeout,
-            now=time.monotonic(),
-        )
+        """The source is there, or as it was loaded again it takes over."""
+        if self._stream is None:
+            self._stream = self._begin(indexed=facts["indexed"], now=time.monotonic())
+            try:
+                restore(self._stream, self.remembered)
+            except ProtocolError as error:
+                log.warning("what the state file says of the groups of %s is ignored: %s", self.name, error)
+        self._described = False
+        self._watch = Watch(facts["versions"]) if self._reload else None
         if self._options.threads:
             log.warning(
                 "%s: threads share the generators of random and numpy.random, so they are not seeded for each batch; "
@@ -178,7 +247,8 @@ class Feed:
         """A batch lies in a slot."""
         if slot.nbytes > self._supply.batch_bytes:
             self._supply.fit(self.stream, slot.nbytes)
-        if not self.header:
+        if not self._described and self._pools.newest_makes(position[0]):
+            self._described = True
             view = self._memory.table.view(slot)
             self.header = bytes(view[: aligned(8 + int.from_bytes(view[:4], "little"))])
         if self.facts["indexed"]:
@@ -188,18 +258,25 @@ class Feed:
 
     def failed(self, position: Position, error: Message, seat: int) -> None:
         """The user's code raised at a position: its trainers are told, and now and then the log."""
+        error = self._kind(error)
         now = time.monotonic()
         if now >= self._tell_failure_at:
             self._tell_failure_at = now + _FAILURE_S
-            log.warning("%s", error["message"])
+            left_out = f"; {position[0]}:{position[1]} is left out" if error["kind"] == SKIPPED else ""
+            log.warning("%s%s", error["message"], left_out)
         if self.facts["indexed"]:
             self.stream.failed(position, error)
         else:
             self._replicas.give(self.stream, seat, error)
 
+    def _kind(self, error: Message) -> Message:
+        """What is told of an error: with ``--on-error skip`` that its batch is left out, unless that would be all."""
+        kind = error.get("kind", "")
+        return {**error, "kind": SKIPPED if self._skips and kind != UNREPRODUCIBLE else kind}
+
     def lost(self, position: Position, error: Message, *, killed: bool) -> None:
         """The worker that had a position is gone."""
-        self.stream.lost(position, error, killed=killed)
+        self.stream.lost(position, self._kind(error), killed=killed)
 
     def length(self, epoch: int, length: int, error: Message | None) -> None:
         """An epoch has been opened, or cannot be."""
@@ -225,10 +302,10 @@ class Feed:
     def stats(self, describe: Callable[[Member], MemberStats]) -> StreamStats:
         """A snapshot; `describe` tells of a member what only the server knows."""
         stream = self._stream
-        groups = () if stream is None else tuple(_group_stats(g, describe) for g in stream.groups.values())
+        groups = () if stream is None else tuple(_group_stats(stream, g, describe) for g in stream.groups.values())
         cursors = [group.cursor for group in stream.groups.values()] if stream is not None else []
         at = max(cursors, default=(0, 0))
-        outstanding = sum(len(worker.outstanding) for worker in self._pool.workers()) + len(self._replicas.owed)
+        outstanding = sum(len(worker.outstanding) for worker in self._pools.workers()) + len(self._replicas.owed)
         queued = stream.window.queued if stream is not None else 0
         return StreamStats(
             name=self.name,
@@ -242,13 +319,14 @@ class Feed:
             made=stream.made_count if stream is not None else 0,
             delivered=stream.delivered if stream is not None else 0,
             failed=stream.failed_count if stream is not None else 0,
-            worker_restarts=self._pool.restarts,
-            make_s=self._pool.make_s,
+            skipped=stream.skipped_count if stream is not None else 0,
+            worker_restarts=self._pools.restarts,
+            make_s=self._pools.pool.make_s,
             starved_s=self._pace.starved_s,
             full_s=self._pace.full_s,
             slot_bytes=self._memory.table.total_bytes,
             verdict=self._pace.verdict(stream),
-            workers=tuple(worker.stats() for worker in self._pool.workers()),
+            workers=tuple(worker.stats() for worker in self._pools.workers()),
             groups=groups,
         )
 
@@ -267,7 +345,7 @@ class Feed:
     def waiting_for(self) -> str:
         """What a client that waits is told: how many workers are busy, and since when the slowest."""
         now = time.monotonic()
-        doing = [one for worker in self._pool.workers() for one in worker.page.doing(now)]
+        doing = [one for worker in self._pools.workers() for one in worker.page.doing(now)]
         if not self.ready:
             return f"{self.spec.target} is being loaded"
         if not doing:
@@ -277,15 +355,22 @@ class Feed:
         return f"{len(doing)} workers busy, the slowest for {slowest.seconds:.0f} s at {at}"
 
 
-def _group_stats(group: Group, describe: Callable[[Member], MemberStats]) -> GroupStats:
+def _group_stats(stream: Stream, group: Group, describe: Callable[[Member], MemberStats]) -> GroupStats:
+    team = group.team
+    behind = stream.gap(group.place(group.cursor), max(one.place(one.cursor) for one in stream.groups.values()))
     return GroupStats(
-        name=group.name,
+        name=group.name if team is None else team.name,
         private=group.private,
         epoch=group.cursor[0],
         index=group.cursor[1],
         delivered=group.delivered,
         redelivered=group.redelivered,
         members=tuple(describe(member) for member in group.members.values()),
+        kind="ranks" if team is not None else "private" if group.private else "split",
+        rank=-1 if team is None else group.rank,
+        world_size=1 if team is None else team.world_size,
+        leases=sum(len(member.unacknowledged()) for member in group.members.values()),
+        lag=behind if behind < FAR else -1,
     )
 
 

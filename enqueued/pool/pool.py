@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from enqueued.batch import Position
 from enqueued.errors import LoadError
+from enqueued.pool.canary import UNREPRODUCIBLE
 from enqueued.pool.channel import Message
 from enqueued.pool.crew import Crew
 from enqueued.pool.deaths import death_of
@@ -308,7 +309,7 @@ class Pool(Crew):
         """An image that was made again gives other batches than it did: nobody is given them unaware."""
         message = self.canaries.refutation(epoch, found)
         log.error("%s", message)
-        error = {"message": message, "traceback": "", "worker": "the zygote", "kind": "unreproducible"}
+        error = {"message": message, "traceback": "", "worker": "the zygote", "kind": UNREPRODUCIBLE}
         first = generation.epoch
         self._refuted = (first, error)
         for key in [key for key in self._backlog if key >= first]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from enqueued.batch import Position
 from enqueued.pool.handle import WorkerHandle
 from enqueued.pool.memory import Memory
-from enqueued.pool.pool import Pool
 from enqueued.pool.replicas import Replicas
+from enqueued.pool.succession import Succession
 from enqueued.stream.core import Stream
 from enqueued.stream.window import Entry
 
@@ -17,24 +17,24 @@ _CLOSE_S = 0.5
 class Supply:
     """Finds memory for the workers of a stream that wait for it, within the budget of the daemon."""
 
-    def __init__(self, memory: Memory, pool: Pool, replicas: Replicas) -> None:
+    def __init__(self, memory: Memory, pools: Succession, replicas: Replicas) -> None:
         self.batch_bytes = 0
         """The size of the largest batch so far."""
         self._memory = memory
-        self._pool = pool
+        self._pools = pools
         self._replicas = replicas
         self._closing: dict[int, float] = {}
         """Idle segments that a worker was asked to close, and when."""
 
     def serve(self, stream: Stream, now: float) -> None:
         """Find memory for workers that wait for it: free budget, else idle segments, else the batch needed last."""
-        self._pool.needy = False
-        requests = [(at, nbytes, worker) for worker in self._pool.workers() for at, nbytes in worker.needs.items()]
+        self._pools.needy = False
+        requests = [(at, nbytes, worker) for worker in self._pools.workers() for at, nbytes in worker.needs.items()]
         if not requests:
             return
         # where all wait for memory, and none has the batch that a client waits for, the first of them must go on
         stuck = stream.indexed and stream.starving
-        stuck = stuck and all(worker.needs or not worker.outstanding for worker in self._pool.workers())
+        stuck = stuck and all(worker.needs or not worker.outstanding for worker in self._pools.workers())
         for at, nbytes, worker in sorted(requests, key=lambda request: request[0]):
             urgent = stuck or self._awaited(stream, worker)
             if not self._memory.fits(nbytes) and (self._reclaim(now) or (urgent and self._evict(stream, at, worker))):
@@ -54,7 +54,7 @@ class Supply:
         """Ask for an idle segment back; whether one may come."""
         idle = {segment: worker for worker, segment in self._memory.table.idle()}
         self._closing = {segment: asked for segment, asked in self._closing.items() if segment in idle}
-        crew = {worker.number: worker for worker in self._pool.workers()}
+        crew = {worker.number: worker for worker in self._pools.workers()}
         for segment, number in idle.items():
             worker = crew.get(number)
             if worker is not None and not worker.needs:  # one that needs memory has closed what it could
@@ -70,7 +70,7 @@ class Supply:
 
         A slot alone would be filled again by the worker whose segment it lies in, and help nobody else.
         """
-        crew = {worker.number for worker in self._pool.workers() if worker is needy or not worker.needs}
+        crew = {worker.number for worker in self._pools.workers() if worker is needy or not worker.needs}
         found: dict[int, list[Entry]] = {}
         for entry in stream.spare():
             if entry.position > at:
@@ -78,11 +78,11 @@ class Supply:
         for segment, entries in found.items():
             if self._memory.table.worker(segment) in crew and self._memory.table.used(segment) == len(entries):
                 stream.evict(entries)
-                self._pool.needy = True  # to have it closed before it is written again
+                self._pools.needy = True  # to have it closed before it is written again
                 return True
         return False
 
     def fit(self, stream: Stream, nbytes: int) -> None:
         """Look ahead no further than the memory goes for batches of this size."""
         self.batch_bytes = nbytes
-        stream.resize(self._memory.room(nbytes) - self._pool.options.workers)
+        stream.resize(self._memory.room(nbytes) - self._pools.options.workers)

@@ -138,7 +138,10 @@ def test_troubles_are_told() -> None:
     workers = (replace(STREAM.workers[0], state="starting"), replace(STREAM.workers[1], state="waiting for memory"))
     stream = replace(STREAM, failed=1, skipped=3, worker_restarts=2, workers=workers)
     shown = table(replace(DAEMON, ignored=5, streams=(stream,)))
-    assert "1 batch failed, 3 batches skipped, 2 workers restarted, 1 worker starting, 1 worker waiting for memory" in shown
+    assert (
+        "1 batch failed, 3 batches skipped, 2 workers restarted, 1 worker starting, 1 worker waiting for memory"
+        in shown
+    )
     assert "5 messages ignored" in shown
 
 

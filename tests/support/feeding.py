@@ -25,7 +25,8 @@ T = TypeVar("T")
 class Feeding:
     """A feed in its loop. A context manager: on leaving, every process has ended and every segment is closed.
 
-    `taken` collects what the member `one` was given: positions with batches, or with the message of an error.
+    `taken` collects what the member `one` was given: positions with batches, or with the message of an error. Other
+    members keep what they are given.
     """
 
     def __init__(self, target: str, *, app_dir: str, workers: int = 1, args: dict[str, Any] | None = None, **feed: Any):
@@ -56,7 +57,7 @@ class Feeding:
         for decision in self.feed.decisions():
             if isinstance(decision, EndEpoch):
                 self.ended.append((decision.epoch, decision.length))
-            elif isinstance(decision, Deliver):
+            elif isinstance(decision, Deliver) and decision.member == "one":
                 batch: Any = decision.error["message"] if decision.error is not None else None
                 if decision.slot is not None:
                     batch = decode(np.frombuffer(bytearray(self.memory.table.view(decision.slot)), np.uint8))
@@ -91,7 +92,7 @@ class Feeding:
     @property
     def zygote(self) -> int:
         """The pid of the first zygote."""
-        return self.feed._pool._root.process.pid
+        return self.feed._pools.pool._root.process.pid
 
     def canary(self, epoch: int) -> str:
         """The canary of an epoch."""
