@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import itertools
 import logging
-import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from enqueued import __version__
 from enqueued.arena.table import SegmentTable
 from enqueued.errors import ProtocolError, Refused
 from enqueued.pool.feed import Feed
+from enqueued.server.anteroom import Anteroom, Early
 from enqueued.server.endpoint import Endpoint, Incoming
 from enqueued.server.handoff import HandOff
 from enqueued.server.session import Session
+from enqueued.server.welcome import MOST_CREDIT, check_canary, welcome
 from enqueued.stats import DaemonStats, MemberStats
 from enqueued.stream.group import Member
+from enqueued.stream.roster import NotYet
 from enqueued.wire import messages
 from enqueued.wire.hello import Hello
 from enqueued.wire.messages import (
     ANSWER,
     FROM_CLIENT,
     GONE,
-    LOADING,
     REFUSED,
+    STABLE,
     WELCOME,
     pack,
     position,
@@ -34,9 +35,7 @@ from enqueued.wire.messages import (
 
 log = logging.getLogger("enqueued.server")
 
-_MOST_CREDIT = 4096
 _SUSPECT_S = 3.0
-_MOST_FLAG = 2000
 
 
 class Hub:
@@ -65,8 +64,7 @@ class Hub:
         self._by_name: dict[str, Session] = {}
         self._lingering: list[Session] = []
         """Sessions that are over and whose slots somebody still reads."""
-        self._early: list[tuple[Endpoint, Incoming, Hello, Feed]] = []
-        """Clients that came before their source was loaded."""
+        self._early = Anteroom(self._welcome, self._refuse)
         self._suspects: dict[str, float] = {}
         """Sessions over a connection that ended; they are probed until then."""
         self._unflushed: set[Session] = set()
@@ -94,15 +92,15 @@ class Hub:
             return
         session = self._by_peer.get((id(endpoint), incoming.peer))
         if verb == messages.ASK:
-            self._answer(endpoint, incoming.peer, session, str(fields[0]))
+            endpoint.send(incoming.peer, pack(ANSWER, fields[0], self._answer(session, fields)))
         elif session is None:
             self.ignored += 1
-            if not any(early[1].peer == incoming.peer for early in self._early):
+            if not self._early.knows(incoming.peer):
                 endpoint.send(incoming.peer, pack(GONE, "this daemon knows no such session"))
         elif verb == messages.TAKE:
             self._take(session, fields)
         elif verb == messages.CREDIT:
-            session.feed.stream.allow(session.name, min(_MOST_CREDIT, _count(fields[0])))
+            session.feed.stream.allow(session.name, min(MOST_CREDIT, _count(fields[0])))
         elif verb == messages.SEEK:
             session.feed.stream.seek(session.name, _count(fields[0]), position(fields[1], fields[2]))
         elif verb == messages.BYE:
@@ -120,15 +118,25 @@ class Hub:
             stream.done(session.name, runs(done))
         session.settle()
 
-    def _answer(self, endpoint: Endpoint, peer: bytes, session: Session | None, what: str) -> None:
-        value: object = None
+    def _answer(self, session: Session | None, question: list[object]) -> object:
+        what = question[0]
         if what == "stats":
-            value = self._snapshot().to_plain()
-        elif what == "spec" and session is not None:
-            value = session.feed.header or None
-        elif what == "waiting" and session is not None:
-            value = session.feed.waiting_for()
-        endpoint.send(peer, pack(ANSWER, what, value))
+            return self._snapshot().to_plain()
+        if session is None:
+            return None
+        feed = session.feed
+        group = feed.stream.members[session.name].group
+        if what == "spec":
+            return feed.header or None
+        if what == "waiting":
+            return feed.stream.waits_for(group) or feed.waiting_for()
+        if what == "canary" and len(question) > 1 and feed.facts["indexed"]:
+            return feed.canary(position(question[1], 0, "canary")[0])
+        if what == "group" and not group.private:
+            return {"epoch": group.cursor[0], "index": group.cursor[1], "missing": group.unacknowledged()}
+        if what == "missing" and group.team is not None:
+            return group.team.absent
+        return None
 
     # -- sessions -----------------------------------------------------------------------------------------------
 
@@ -148,12 +156,7 @@ class Hub:
         if hello.token is not None and (self.handoff is None or hello.token not in self.handoff):
             endpoint.send(incoming.peer, pack(GONE, "the hand-off connection that the client names is not there"))
             return
-        feed = self._find(hello.stream)
-        if feed.ready:
-            self._welcome(endpoint, incoming, hello, feed)
-        else:
-            self._early.append((endpoint, incoming, hello, feed))
-            endpoint.send(incoming.peer, pack(LOADING, feed.waiting_for()))
+        self._early.enter(Early(endpoint, incoming, hello, self._find(hello.stream)))
 
     def _find(self, name: str | None) -> Feed:
         if name is None and len(self._feeds) == 1:
@@ -165,29 +168,39 @@ class Hub:
             raise Refused(f"{asked}; this daemon serves {streams}")
         return feed
 
-    def _welcome(self, endpoint: Endpoint, incoming: Incoming, hello: Hello, feed: Feed) -> None:
+    def _welcome(self, early: Early) -> None:
+        """Let a client in. Raises `NotYet` when it has to wait."""
+        endpoint, incoming, hello, feed = early.endpoint, early.incoming, early.hello, early.feed
         session = Session(next(self._numbers), endpoint, incoming.peer, incoming.connection, hello, feed)
-        stream = feed.stream
-        group = stream.join(session.name, hello.claim)
+        try:
+            check_canary(feed, hello.canary)
+            group = feed.stream.join(session.name, hello.claim)
+        except NotYet:
+            raise
+        except Refused as error:
+            self._refuse(early, str(error))
+            return
         self._by_peer[id(endpoint), incoming.peer] = session
         self._by_name[session.name] = session
-        epoch, index = group.cursor
-        welcome = {
-            "version": __version__,
-            "incarnation": self._incarnation,
-            "stream": feed.name,
-            "transport": "frames" if session.frames else "slots",
-            "kind": feed.spec.kind,
-            "indexed": feed.facts["indexed"],
-            "source": feed.spec.target,
-            "check": shlex.join(["enqueued", "check", *map(_printable, feed.spec.flags())]),
-            "length": stream.lengths.get(epoch, stream.lengths.get(0)) if feed.facts["indexed"] else None,
-            "epoch": epoch,
-            "index": index,
-            "credit_limit": _MOST_CREDIT,
-        }
-        endpoint.send(incoming.peer, pack(WELCOME, welcome))
+        endpoint.send(incoming.peer, pack(WELCOME, welcome(feed, group, self._incarnation, frames=session.frames)))
         log.debug("%s (%s pid %d) joined %s", session.name, hello.host, hello.pid, group.name)
+
+    def _refuse(self, early: Early, why: str) -> None:
+        early.endpoint.send(early.incoming.peer, pack(REFUSED, why))
+
+    def dismiss(self, names: Iterable[str], reason: str) -> None:
+        """Have members leave; they come back by themselves, as to a new daemon."""
+        for session in [self._by_name[name] for name in names if name in self._by_name]:
+            session.endpoint.send(session.peer, pack(GONE, reason))
+            self._depart(session)
+
+    def stable(self, acknowledged: Mapping[str, int]) -> None:
+        """Tell members how many of their acknowledgements are on disk."""
+        for name, count in acknowledged.items():
+            session = self._by_name.get(name)
+            if session is not None and session.stable != count:
+                session.stable = count
+                session.endpoint.send(session.peer, pack(STABLE, count))
 
     def _depart(self, session: Session) -> None:
         """A session is over: it is out of its group, but slots that the client's arrays lie in stay its own."""
@@ -213,7 +226,7 @@ class Hub:
 
     def peer_gone(self, token: bytes) -> None:
         """A process on this host has ended, or its hand-off connection has: nobody there holds a slot any more."""
-        self._early = [early for early in self._early if early[2].token != token]
+        self._early.drop(lambda early: early.hello.token == token)
         for session in [s for s in self._by_name.values() if s.token == token]:
             self._end(session)
         for session in self._lingering:
@@ -227,7 +240,7 @@ class Hub:
         for session in self._by_name.values():
             if session.connection == connection and session.frames:
                 self._suspects[session.name] = until
-        self._early = [early for early in self._early if early[1].connection != connection]
+        self._early.drop(lambda early: early.incoming.connection == connection)
 
     # -- every turn ---------------------------------------------------------------------------------------------
 
@@ -254,12 +267,7 @@ class Hub:
 
     def tick(self, now: float) -> None:
         """Let in who came early, probe who may be gone, and give back what sockets have read."""
-        for early in [early for early in self._early if early[3].ready]:
-            self._early.remove(early)
-            try:
-                self._welcome(*early)
-            except Refused as error:
-                early[0].send(early[1].peer, pack(REFUSED, str(error)))
+        self._early.tick(now)
         for name, until in list(self._suspects.items()):
             session = self._by_name[name]
             if session.endpoint.send(session.peer, pack(ANSWER, "probe", None)) is None:
@@ -285,8 +293,8 @@ class Hub:
         """Tell every client that its session is over."""
         for session in list(self._by_name.values()):
             session.endpoint.send(session.peer, pack(GONE, reason))
-        for endpoint, incoming, _, _ in self._early:
-            endpoint.send(incoming.peer, pack(GONE, reason))
+        for early in self._early:
+            early.endpoint.send(early.incoming.peer, pack(GONE, reason))
 
     def describe(self, member: Member) -> MemberStats:
         """A snapshot of one member."""
@@ -296,8 +304,3 @@ class Hub:
 def _count(value: object) -> int:
     assert isinstance(value, int)  # `unpack` has checked it
     return value
-
-
-def _printable(flag: str) -> str:
-    """A flag as it fits a message and a screen: an argument may be as long as a file."""
-    return flag if len(flag) <= _MOST_FLAG else f"{flag[:40]}...({len(flag)} characters)"

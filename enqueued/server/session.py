@@ -12,7 +12,7 @@ from enqueued.stats import MemberStats
 from enqueued.stream.decisions import Decision, Deliver, EndEpoch
 from enqueued.stream.group import Member
 from enqueued.wire.hello import Hello
-from enqueued.wire.messages import BATCHES, END, ERROR, FRAME, OVER, REDELIVERED, TICKET, pack
+from enqueued.wire.messages import BATCHES, END, ERROR, FRAME, OVER, PADDED, REDELIVERED, TICKET, pack
 
 _ALONE = 64 * 1024
 """A frame of this many bytes does not wait for others: each goes in a message of its own."""
@@ -32,6 +32,8 @@ class Session:
         self.hello = hello
         self.feed = feed
         self.frames = hello.token is None
+        self.stable = 0
+        """How many of its acknowledgements it knows to be on disk."""
         self.held: list[int] = []
         """Leases whose slots its arrays still lie in after BYE."""
         self._items: list[list[Any]] = []
@@ -45,7 +47,7 @@ class Session:
     def put(self, decision: Decision, table: SegmentTable) -> bool:
         """Put a decision in line for this client; False when it turned out to be gone."""
         if isinstance(decision, Deliver):
-            flags = REDELIVERED * decision.redelivered
+            flags = REDELIVERED * decision.redelivered + PADDED * decision.padded
             head = [decision.lease, decision.generation, *decision.position, flags]
             if decision.error is not None:
                 self._items.append([ERROR, *head, decision.error])

@@ -357,6 +357,21 @@ class Stream(Roster):
 
     # -- for the stats ------------------------------------------------------------------------------------------
 
+    def waits_for(self, group: Group) -> str:
+        """Who holds a group up, in words; empty when that is nobody, or the workers."""
+        if self.now < group.held_until:
+            return f"members of before: {group.back} of {group.expected} have come back"
+        if group.team is not None and group.team.absent:
+            return _ranks(group.team.absent)
+        if self.held_up(group):
+            held = {name: len(member.unacknowledged()) for name, member in group.members.items()}
+            return ", ".join(f"{name} to acknowledge {count}" for name, count in held.items() if count)
+        if not group.hungry() or self.real(group, group.cursor) in self.window.entries:
+            return ""
+        behind = [g for g in self.holders if g is not group and g.cursor < group.cursor and not g.hungry()]
+        rear = min(behind, key=lambda g: g.cursor, default=None)
+        return "" if rear is None else f"{rear.name} at {rear.cursor[0]}:{rear.cursor[1]}"
+
     @property
     def starving(self) -> bool:
         """Whether some member could take a batch and none is ready for it."""
@@ -366,3 +381,9 @@ class Stream(Roster):
     def full(self) -> bool:
         """Whether as much is made ahead as may be."""
         return self.window.queued >= self.limit
+
+
+def _ranks(absent: list[int]) -> str:
+    """Which ranks are not there, however many they are."""
+    few = ", ".join(map(str, absent[:8])) + ", ..." * (len(absent) > 8)
+    return f"rank {few}, which is not there" if len(absent) == 1 else f"ranks {few}, which are not there"

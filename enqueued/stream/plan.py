@@ -162,7 +162,8 @@ class Plan:
                 return True
         if self.indexed or position[0] in self.lengths:
             return False
-        return (place[0], place[1] + team.world_size) > self.reached
+        whole = (place[0], place[1] + team.world_size)
+        return whole > self.reached and (self.end is None or whole <= self.end)  # beyond the end is only an error
 
     # -- who counts ---------------------------------------------------------------------------------------------
 

@@ -49,6 +49,13 @@ def settle(roster: Roster, written: Record) -> None:
             roster.wake(group)
 
 
+def unbind(roster: Roster) -> None:
+    """Nothing can be written: groups go on all the same, and after a crash less is marked."""
+    for group in roster.groups.values():
+        group.most = None
+        roster.wake(group)
+
+
 def restore(roster: Roster, plain: dict[str, Any]) -> None:
     """Take up what a record says. Raises `ProtocolError`."""
     until = roster.now + GRACE_S

@@ -39,7 +39,6 @@ class Histories(World):
             self.old_slots.discard(slot)
         window.freed.clear()
         entries = window.entries
-        assert all(self.readers[slot] for slot in self.old_slots)
         there = {slot: p for slot, p in self.live.items() if slot not in self.old_slots}
         assert {e.slot: p for p, e in entries.items() if e.slot is not None} == there
         assert window.queued == sum(e.wanted for e in entries.values())
