@@ -70,7 +70,9 @@ class Run:
 
     def begin(self, session: Session) -> Lane:
         """A session joins this life."""
-        if self.kind == "split" and not session.continued:
+        if self.kind == "ranks":
+            self.start = min(self.start, session.base)
+        elif self.kind == "split" and not session.continued:
             self.start = min(self.start, session.start)
         self.reorder_window = max(self.reorder_window, session.reorder_window)
         if session.length is not None:

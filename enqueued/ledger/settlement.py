@@ -13,7 +13,7 @@ LOST, REPEATED, WRONG = "lost", "repeated", "wrong"
 STRAY, DISORDERED, UNEQUAL, LENGTHS = "stray", "disordered", "unequal", "lengths"
 KINDS = {
     LOST: "they were not delivered",
-    REPEATED: "they came again without being marked as redelivered",
+    REPEATED: "they came again without being marked as redelivered (one ledger is for one run, and what resumes it)",
     WRONG: "they had other data elsewhere",
     STRAY: "they were not due: of another rank, before the start, beyond the end, or pads where none belongs",
     DISORDERED: "they came after later ones",

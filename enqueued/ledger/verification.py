@@ -146,6 +146,15 @@ class Taking:
         self.run.end(self.lane, epoch, length)
         self.over = self.session.fixed_epoch is not None
 
+    @property
+    def life(self) -> tuple[Any, ...]:
+        """What a session of ranks must have in common with this one to go on in its life."""
+        return self.session.run, self.session.world_size, self.session.tail
+
+    def rewinds(self, start: Session) -> bool:
+        """Whether the same client begins anew at something that it had already."""
+        return start.start <= (self.lane.latest, self.lane.highest.get(self.lane.latest, -1))
+
     def leave(self, start: Session) -> None:
         """The same client begins anew, elsewhere or in another epoch."""
         at = max(self.lane.latest, self.session.start[0])
@@ -193,12 +202,10 @@ class Books:
             before = None
         if before is not None and not session.continued:
             before.leave(session)
-            before = None
+            if private or before.rewinds(session):
+                before = None
         if not private:
-            life: tuple[Any, ...] = (session.run,)
-            if session.kind == "ranks":
-                life = session.run, session.base, session.world_size, session.tail
-            run = group.runs.get(life) or group.runs.setdefault(life, Run(session))
+            run = self._life(group, session, before)
         elif before is not None and not before.over:
             run = before.run
         else:
@@ -208,6 +215,18 @@ class Books:
             run = group.runs[()] = Run(session)
         taking = self._latest[writer] = Taking(self, session, group, run, witness)
         return taking
+
+    @staticmethod
+    def _life(group: Group, session: Session, before: Taking | None) -> Run:
+        """The life of a group that a session belongs to."""
+        life: tuple[Any, ...] = (session.run,)
+        if session.kind == "ranks":
+            life += session.world_size, session.tail
+            if before is not None and before.life == life:
+                return before.run
+            if not session.run and session.base[1]:
+                life += session.base  # it tells apart what was resumed in mid-epoch
+        return group.runs.get(life) or group.runs.setdefault(life, Run(session))
 
     def differ(self, taking: Taking, epoch: int, index: int, checksum: int, before: tuple[int, int]) -> None:
         """Two clients, or one of them twice, saw different data at one position."""

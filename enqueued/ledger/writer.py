@@ -78,7 +78,7 @@ class Ledger:
             member: who this client is to people, such as ``host:pid:0``.
             kind: what is promised to it: all in order, a part of a group's, or a rank's share.
             rank, world_size, tail: of ranks; else 0, 1 and ``"drop"``.
-            base: where the run of ranks began or was resumed; else the same as `start`.
+            base: the position in the epoch of `start` from which the steps of ranks count; else the same as `start`.
             start: where the daemon said that this session begins; for a rank its own next position.
             length: batches in the epoch of `start`, None if nobody knows.
             indexed: whether positions can be made again; what is streamed may have gaps.

@@ -67,7 +67,7 @@ def test_what_is_not_is_one_and_told_in_ranges(write: Write, capsys: pytest.Capt
     assert run(["verify", write("a", [*range(117), 121, 121])]) == 1
     out = capsys.readouterr().out
     assert "\nlost: 4 positions, they were not delivered\n  train (private) a:1:0  0:117-0:120\n" in out
-    assert "\nrepeated: 1 position, they came again without being marked as redelivered\n" in out
+    assert "\nrepeated: 1 position, they came again without being marked as redelivered (" in out
     assert out.endswith("\n120 lines: not as promised\n")
 
 

@@ -346,6 +346,28 @@ def test_a_rank_that_died_goes_on(ledgers: Ledgers) -> None:
     assert (violations, group.repeated) == ([], 1)
 
 
+def test_a_rank_that_reconnects_goes_on_in_its_life(ledgers: Ledgers) -> None:
+    """In a later epoch the base is that epoch's beginning; the life is the same, for a new client of the run too."""
+    first, second = ranks(ledgers, [[3, 5], [4, 6]], base=(0, 3), run="x")
+    first.end(0, 7).take(1, 0, 2, 4).end(1, 6)
+    second.end(0, 7).take(1, 1)
+    second.begin("ranks", start=(1, 3), base=(1, 0), rank=1, world_size=2, continued=True, run="x").take(1, 3)
+    third = ledgers.client("a").begin("ranks", start=(1, 5), base=(1, 0), rank=1, world_size=2, run="x")
+    third.take(1, 3, attempt=1).take(1, 5).end(1, 6)
+    group, violations = ledgers.only(complete=True)
+    assert (violations, group.positions, group.repeated) == ([], 10, 1)
+
+
+def test_a_run_of_ranks_that_is_resumed_may_repeat(ledgers: Ledgers) -> None:
+    """What was taken after the state that a run goes on from comes again, in another life."""
+    ranks(ledgers, [[0, 2, 4], [1, 3, 5]], run="x")
+    for rank in range(2):
+        client = ledgers.client().begin("ranks", start=(0, 4 + rank), base=(0, 4), rank=rank, world_size=2, run="y")
+        client.take(0, 4 + rank, 6 + rank).end(0, 8)
+    group, violations = ledgers.only(complete=True)
+    assert (violations, group.repeated) == ([], 0)
+
+
 # -- data ---------------------------------------------------------------------------------------------------------
 
 
