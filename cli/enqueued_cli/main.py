@@ -22,6 +22,8 @@ from enqueued.errors import ClientError, EnqueuedError
 COMMANDS = {
     "serve": ("enqueued_cli.serve:serve", "Serve batches to training jobs."),
     "stats": ("enqueued_cli.stats:stats", "Show what a daemon is doing."),
+    "groups": ("enqueued_cli.groups:groups", "Show where groups stand, move one or forget one."),
+    "reload": ("enqueued_cli.reload:reload", "Load a source again, because its code has changed."),
     "check": ("enqueued_cli.check:check", "Load a source here, make some batches, and say what they are."),
     "verify": ("enqueued_cli.verify:verify", "Prove that each batch was delivered as often as promised."),
     "config": ("enqueued_cli.config:config", "Look at settings."),

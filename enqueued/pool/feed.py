@@ -371,6 +371,7 @@ def _group_stats(stream: Stream, group: Group, describe: Callable[[Member], Memb
         world_size=1 if team is None else team.world_size,
         leases=sum(len(member.unacknowledged()) for member in group.members.values()),
         lag=behind if behind < FAR else -1,
+        waits_for=stream.waits_for(group),
     )
 
 

@@ -23,6 +23,7 @@ from enqueued.errors import ConfigError, EnqueuedError
 from enqueued.pool.feed import Feed
 from enqueued.pool.memory import Memory
 from enqueued.pool.options import PoolOptions
+from enqueued.server.control import Commands, Control
 from enqueued.server.endpoint import Endpoint
 from enqueued.server.handoff import HandOff
 from enqueued.server.hub import Hub
@@ -32,6 +33,7 @@ from enqueued.server.notify import Notifier
 from enqueued.settings import Settings, StreamSettings
 from enqueued.source.spec import SourceSpec
 from enqueued.stats import DaemonStats
+from enqueued.wire.control import CONTROL
 from enqueued.wire.places import HAND_OFF, Place, check_length, parse, place_to_bind
 
 log = logging.getLogger("enqueued.server")
@@ -55,6 +57,9 @@ class Daemon:
         self._began = time.monotonic()
         self._incarnation = secrets.token_hex(8)
         self._signals: list[int] = []
+        self._hung_up = False
+        """Whether SIGHUP has come and nothing was done about it yet."""
+        self._terminal = _has_terminal()
         self._failure: EnqueuedError | None = None
         self._feeds = {name: self._feed(name, stream) for name, stream in settings.streams.items()}
         self._hub = Hub(
@@ -64,6 +69,7 @@ class Daemon:
             max_clients=settings.daemon.max_clients,
             snapshot=self.stats,
         )
+        self._commands = Commands(self._feeds, self._hub)
         self._endpoints: list[Endpoint] = []
         self._place = self._find_place(environ)
         self._undo: list[Callable[[], None]] = []
@@ -127,7 +133,7 @@ class Daemon:
             self._undo.append(Lock(path).release)
         except OSError as error:
             raise ConfigError(f"{path} cannot be used: {error.strerror}") from None
-        _spare(path, path + HAND_OFF)
+        _spare(path, path + HAND_OFF, path + CONTROL)
         self._watch_signals()
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._undo.append(context.term)
@@ -145,6 +151,7 @@ class Daemon:
             on_gone=self._hub.peer_gone,
         )
         self._undo.append(self._hub.handoff.close)
+        self._undo.append(Control(path + CONTROL, loop=self._loop, obey=self._commands.obey).close)
         self._undo.append(self._memory.table.close)
         for feed in self._feeds.values():
             feed.start()
@@ -179,6 +186,8 @@ class Daemon:
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._record)  # for good: one that comes while it closes must not end it halfway
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(signal.SIGHUP, self._record_hangup)
         faulthandler.register(signal.SIGUSR1)
 
         def wake() -> None:
@@ -197,6 +206,18 @@ class Daemon:
     def _record(self, number: int, frame: object) -> None:
         self._signals.append(number)
 
+    def _record_hangup(self, number: int, frame: object) -> None:
+        self._hung_up = True
+
+    def _hang_up(self) -> None:
+        """SIGHUP: take new code; but a daemon whose terminal was closed stops, for nobody would find it again."""
+        self._hung_up = False
+        if self._terminal and not _has_terminal():
+            log.info("the terminal was closed")
+            self._signals.append(signal.SIGHUP)
+        else:
+            self._commands.reload_all()
+
     def _turn(self) -> None:
         self._loop.turn(_TURN_S)
         now = time.monotonic()
@@ -212,6 +233,8 @@ class Daemon:
         ready_at = 0.0
         while not self._signals and self._failure is None:
             self._turn()
+            if self._hung_up:
+                self._hang_up()
             if not ready and all(feed.ready for feed in self._feeds.values()):
                 ready, ready_at = True, time.monotonic()
                 self._notifier.tell(READY="1", STATUS=self._line(), MAINPID=str(os.getpid()))
@@ -275,6 +298,15 @@ def serve(settings: Settings) -> int:
     for remark in settings.remarks:
         log.warning("%s", remark)
     return Daemon(settings, os.environ).run()
+
+
+def _has_terminal() -> bool:
+    """Whether there is a terminal whose end would be the end of this process."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _spare(*paths: str) -> None:
