@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections import Counter
 
 from enqueued.codec.encode import Encoded
@@ -16,6 +17,8 @@ UNREPRODUCIBLE = "unreproducible"
 """The kind of an error that stands for every batch of a source that is not what it was."""
 _MOST = 1000
 """So many epochs are remembered."""
+_PATIENCE_S = 10.0
+"""A canary that is asked for no more often than this is not wanted any more."""
 _TRIES = 3
 """A canary that killed its worker, or failed in a proof, so often is given up."""
 _REMEDY = (
@@ -37,8 +40,8 @@ class Canaries:
     """What is known of the canaries of one source: what each was first, and which somebody waits for."""
 
     def __init__(self, target: str) -> None:
-        self.wanted: dict[int, None] = {}
-        """Epochs whose canary was asked for and is still to come."""
+        self.wanted: dict[int, float] = {}
+        """Epochs whose canary was asked for and is still to come, and when it was asked for last."""
         self._target = target
         self._known: dict[int, str] = {}
         self._failed: dict[int, str] = {}
@@ -60,8 +63,13 @@ class Canaries:
             return self._known[epoch]
         if epoch in self._failed:
             return f"error: {self._failed.pop(epoch)}"
-        self.wanted[epoch] = None
+        self.wanted[epoch] = time.monotonic()
         return None
+
+    def expire(self, now: float) -> None:
+        """Forget what nobody asks for any more: whoever wanted it has left, and it may be an epoch that is far away."""
+        for epoch in [epoch for epoch, asked in self.wanted.items() if now - asked > _PATIENCE_S]:
+            self._settle(epoch)
 
     def learn(self, epoch: int, found: str) -> None:
         """A worker has made an epoch's first batch, whoever asked for it. What was told before stays."""
@@ -83,6 +91,8 @@ class Canaries:
         """An epoch's first batch cannot be made."""
         if epoch in self.wanted:
             self._failed[epoch] = why
+            if len(self._failed) > _MOST:
+                del self._failed[next(iter(self._failed))]
         self._settle(epoch)
 
     def tried(self, epoch: int) -> bool:
@@ -94,8 +104,16 @@ class Canaries:
         self.wanted.pop(epoch, None)
         self._tries.pop(epoch, None)
 
-    def refutation(self, epoch: int, found: str) -> str:
-        """What is told when a source that was built again does not give what it gave before; `found` says what."""
+    def refutation(self, epoch: int, found: str, changed: str) -> str:
+        """What is told when a source that was built again does not give what it gave before; `found` says what.
+
+        `changed` is the source's file if that is another one by now.
+        """
+        if changed:
+            return (
+                f"{self._target} was loaded again because its process ended, and by then {changed} had changed: the "
+                f"batch at {epoch}:0 is not what it was. Restart the daemon, or use `enqueued reload`"
+            )
         return (
             f"{self._target} cannot be reproduced: its process ended, it was built again, and the batch at {epoch}:0 "
             f"is not what it was (checksum {self._known.get(epoch)}, now {found}). {_REMEDY}; the daemon goes on with "

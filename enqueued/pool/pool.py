@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -41,6 +42,8 @@ class Pool(Crew):
         """How often the zygote of an epoch died before it was ready."""
         self.facts: Message = {}
         """What the zygote has found out about the source."""
+        self._changed = ""
+        """The source's file, if it had changed when the source was loaded again."""
         self._refuted: tuple[int, Message] | None = None
         """The first epoch that cannot be reproduced, and what is told in place of it and of all that follow."""
 
@@ -91,7 +94,8 @@ class Pool(Crew):
             self._look(now)
 
     def _look(self, now: float) -> None:
-        """End what takes too long."""
+        """End what takes too long, or is not wanted any more."""
+        self.canaries.expire(now)
         if self.options.make_timeout:
             for worker in self.workers():
                 worker.end_if_slow(self.options.make_timeout, now)
@@ -171,6 +175,7 @@ class Pool(Crew):
         generation.ready = True
         generation.parent = None  # else each epoch would hold on to all before it
         if generation is self._root.generation:
+            self._changed = facts["file"] if self.facts and self.facts["hash"] != facts["hash"] else ""
             self.facts = facts
         if not self._loaded:
             self._loaded = True
@@ -250,7 +255,7 @@ class Pool(Crew):
             log.error("the zygote %s; the source is loaded again", how)
             self._refuted = None
             if self.canaries.latest is not None:
-                self.canaries.wanted[self.canaries.latest] = None  # later epochs are reached by way of this one
+                self.canaries.wanted[self.canaries.latest] = math.inf  # later epochs are reached by way of this one
             self.start()
 
     # -- canaries -----------------------------------------------------------------------------------------------
@@ -307,7 +312,7 @@ class Pool(Crew):
 
     def _refute(self, generation: Generation, epoch: int, found: str) -> None:
         """An image that was made again gives other batches than it did: nobody is given them unaware."""
-        message = self.canaries.refutation(epoch, found)
+        message = self.canaries.refutation(epoch, found, self._changed)
         log.error("%s", message)
         error = {"message": message, "traceback": "", "worker": "the zygote", "kind": UNREPRODUCIBLE}
         first = generation.epoch

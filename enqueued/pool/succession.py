@@ -95,10 +95,15 @@ class Succession:
         """Give out what waits, and go on with what was begun."""
         for pool in self._pools():
             pool.step()
-        for tenure in self._tenures:
+        for tenure in list(self._tenures):
             failure, tenure.failure = tenure.failure, None
-            if failure is not None:
+            if failure is not None and tenure.pool is self.pool:
                 self._events.broken(failure)
+            elif failure is not None and stream is not None:
+                log.error("%s; as it was loaded again, the source makes the epochs that were begun, too", failure)
+                self._hand_on(tenure, stream)
+                stream.refresh(None)
+                break
         if self._leaving:
             self._bury(time.monotonic())
         if self._next is not None and stream is not None and not self._closing:
@@ -147,20 +152,20 @@ class Succession:
         """Let go of what makes epochs that no group needs."""
         in_use = stream.epochs_in_use()
         while len(self._tenures) > 1 and not any(epoch in self._tenures[0].epochs for epoch in in_use if stream.groups):
-            self._hand_on(self._tenures.pop(0), stream)
+            self._hand_on(self._tenures[0], stream)
         for tenure in self._tenures:
             tenure.pool.retire({epoch for epoch in in_use if epoch in tenure.epochs})
 
     def _hand_on(self, tenure: Tenure, stream: Stream) -> None:
         """The epochs of a pool that nobody needs are the next one's from now on, and may have other lengths there."""
-        last = tenure.epochs[-1]
-        tenure.epochs = range(0)
-        self._tenures[0].epochs = range(self._tenures[0].epochs.stop)
-        if stream.groups:
-            for epoch in [epoch for epoch in stream.lengths if epoch <= last]:
-                del stream.lengths[epoch]
-        else:
+        follower = self._tenures[self._tenures.index(tenure) + 1]
+        follower.epochs = range(tenure.epochs.start, follower.epochs.stop)
+        if not stream.groups:  # what was made ahead for whoever comes first
             stream.refresh(None)
+        for epoch in [epoch for epoch in stream.lengths if epoch in tenure.epochs]:
+            del stream.lengths[epoch]
+        self._tenures.remove(tenure)
+        tenure.epochs = range(0)
         self._dismiss(tenure, patience_s=_LEAVE_S)
 
     def _dismiss(self, tenure: Tenure, *, patience_s: float) -> None:

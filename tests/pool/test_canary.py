@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from enqueued.pool.canary import Canaries
 from feeding import Feeding
 
 SUPPORT = str(Path(__file__).parents[1] / "support")
@@ -109,3 +111,33 @@ def test_a_source_that_is_loaded_again_and_gives_something_else_is_an_error(name
         assert len(told) >= 7
         assert all("cannot be reproduced" in text and "Seed it" in text for text in told)
         assert "cannot be reproduced" in fed.canary(2)
+
+
+def test_a_source_whose_file_changed_while_its_process_died_says_so(tmp_path: Path) -> None:
+    """The new code is not mixed into the old epochs unasked; a reload takes it."""
+    text = "class Source:\n    def __len__(self): return 6\n    def __getitem__(self, index): return {}\n"
+    path = tmp_path / "edited.py"
+    path.write_text(text.format("index"))
+    with Feeding("edited:Source", app_dir=str(tmp_path)) as fed:
+        fed.join()
+        fed.take(3)
+        path.write_text(text.format("index + 100"))
+        kill_root(fed)
+        told = fed.take(9)[-1][1]
+        assert f"{path} had changed" in told
+        assert "enqueued reload" in told
+        fed.feed.reload(at_once=True)
+        fed.until(lambda: not fed.feed.reloading)
+        assert fed.take(6)[-1][1] >= 100
+
+
+def test_a_canary_that_nobody_asks_for_any_more_is_not_made() -> None:
+    """Whoever asked has left: its epoch may be so far away that it would never be reached."""
+    canaries = Canaries("source")
+    assert canaries.get(10**9) is None
+    canaries.expire(time.monotonic() + 5)
+    assert list(canaries.wanted) == [10**9]
+    canaries.expire(time.monotonic() + 15)
+    assert not canaries.wanted
+    canaries.fail(10**9, "nobody is told")
+    assert canaries.get(10**9) is None

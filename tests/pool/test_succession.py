@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from enqueued.errors import CrashLoop
 from feeding import Feeding
 from waiting import until
 
@@ -219,6 +220,19 @@ def test_reloads_one_after_another_hand_on_in_order(project: Project) -> None:
             *((2, index, 3) for index in range(4)),
         ]
         fed.until(lambda: len(fed.feed._pools._pools()) == 1, what="the old pools are gone")
+
+
+def test_an_old_source_that_breaks_is_replaced_early(project: Project, caplog: pytest.LogCaptureFixture) -> None:
+    """Its workers die one after another in an epoch that it still had to make: the new one makes that, too."""
+    with project.feed() as fed:
+        fed.join()
+        fed.take(1)
+        project.write(2)
+        reload(fed, at_once=False)
+        fed.feed._pools._tenures[0].broken(CrashLoop("versioned:Versioned: 5 processes ended"))
+        assert versions(fed.take(8))[2:] == [(0, 3, 2), *((1, index, 2) for index in range(4)), (2, 0, 2)]
+        assert "5 processes ended; as it was loaded again" in caplog.text
+        fed.until(lambda: len(fed.feed._pools._pools()) == 1, what="the old pool is gone")
 
 
 def test_a_source_may_gain_a_hook(project: Project) -> None:
