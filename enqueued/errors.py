@@ -13,8 +13,10 @@
     ├── ProtocolError          a peer, or a stored file, said something malformed
     └── ClientError            a trainer cannot go on
         ├── Refused            the daemon answered, and said no
+        │   └── StateMismatch  a saved state is of other data than the stream gives
         ├── ConnectTimeout     no daemon answered in time (also a TimeoutError)
         ├── BatchTimeout       no batch came in time (also a TimeoutError)
+        ├── RankLost           no batch came in time, because other ranks are not there (also a TimeoutError)
         ├── ForkedClient       a client was used in a forked child
         └── ClosedClient       a client was used after close()
 
@@ -95,12 +97,24 @@ class Refused(ClientError):
     """The daemon answered, and said no."""
 
 
+class StateMismatch(Refused):
+    """A saved state is of other data than the stream gives; the message names each difference."""
+
+
 class ConnectTimeout(ClientError, TimeoutError):
     """No daemon answered within `connect_timeout`."""
 
 
 class BatchTimeout(ClientError, TimeoutError):
     """No batch came within `batch_timeout`."""
+
+
+class RankLost(ClientError, TimeoutError):
+    """No batch came within `batch_timeout`, because `ranks` of the group are not there."""
+
+    def __init__(self, message: str, *, ranks: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.ranks = ranks
 
 
 class ForkedClient(ClientError):

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
-import weakref
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -17,21 +14,22 @@ import numpy as np
 
 from enqueued import __version__, errors
 from enqueued.batch import Batch
-from enqueued.client.failure import source_error
-from enqueued.client.handoff import Gone
+from enqueued.client.checkpoint import Checkpoint
+from enqueued.client.course import Course
 from enqueued.client.iteration import ENDED, Epoch, Steps
-from enqueued.client.link import Link
-from enqueued.client.patience import await_items
-from enqueued.client.search import find, where_to_look
-from enqueued.codec.decode import decode
+from enqueued.client.ranks import share
+from enqueued.client.receipts import Written
+from enqueued.client.search import where_to_look
+from enqueued.client.state import State
+from enqueued.client.subscription import Subscription, Terms
 from enqueued.codec.spec import describe, spec
 from enqueued.wire import messages
-from enqueued.wire.hello import Claim, Hello
-from enqueued.wire.messages import END, ERROR, OVER, PADDED, REDELIVERED
+from enqueued.wire.hello import STARTS, Claim, Hello
+from enqueued.wire.messages import PADDED, REDELIVERED
 
 log = logging.getLogger("enqueued.client")
 
-_MOST_LOSSES = 20
+LEDGER_VARIABLE = "ENQUEUED_LEDGER"
 
 
 class Client:
@@ -45,13 +43,24 @@ class Client:
         where: an address (``"tcp://host:5555/train"``, ``"ipc:///run/enqueued/default.sock"``), or the name of a stream
             of the daemon on this host; None for that daemon's only stream.
         group: clients that name the same group split the stream between them; None sees every batch.
-        start: where a group without members begins: ``"first"`` is position 0:0, ``"live"`` where others are.
+        rank: this trainer's number among `world_size` that train in step: each gets its own share of every epoch, in
+            equal steps. ``"env"`` takes both from RANK and WORLD_SIZE, or from SLURM's. Their group is ``"ranks"``
+            unless one is named.
+        tail: what ranks do with the last batches of an epoch that are too few for a step: ``"drop"``, or ``"pad"`` with
+            batches of its beginning, which are marked.
+        start: where a group without members begins: ``"first"`` is position 0:0, ``"live"`` where others are, and
+            ``"stored"`` where the daemon remembers that this group was.
+        state: what `state_dict` gave: go on exactly there. The group begins there, or the ranks do, of any number.
         fixed_epoch: replay this one epoch in every iteration, as for validation.
         prefetch: batches that are under way to this trainer while it works on one.
         connect_timeout: seconds to wait for a daemon, at the start and when it goes away.
-        batch_timeout: seconds to wait for a batch before `BatchTimeout`; None waits as long as the daemon is there.
+        batch_timeout: seconds to wait for a batch before `BatchTimeout` or `RankLost`; None waits as long as the daemon
+            is there.
+        ledger: a file to which a line is appended for each acknowledged batch, for `enqueued verify`; by default the
+            one that ``ENQUEUED_LEDGER`` names, if any.
 
-    Raises `ConnectTimeout`, and `Refused` when the daemon says no.
+    Raises `ConfigError` for arguments that do not fit together, `ConnectTimeout`, `Refused` when the daemon says no,
+    and `StateMismatch` when it serves other data than the state is of.
     """
 
     def __init__(
@@ -59,250 +68,112 @@ class Client:
         where: str | None = None,
         *,
         group: str | None = None,
+        rank: int | str | None = None,
+        world_size: int | None = None,
         start: str = "first",
+        state: dict[str, Any] | None = None,
+        tail: str = "drop",
         fixed_epoch: int | None = None,
         prefetch: int = 2,
         connect_timeout: float = 60.0,
         batch_timeout: float | None = None,
+        ledger: str | os.PathLike[str] | None = None,
     ) -> None:
-        if start not in ("first", "live"):
-            raise errors.ConfigError(f'start is "first" or "live", not {start!r}')
+        ours = share(os.environ, group=group, rank=rank, world_size=world_size, tail=tail, fixed_epoch=fixed_epoch)
+        if start not in STARTS:
+            raise errors.ConfigError(f'start is "first", "live" or "stored", not {start!r}')
+        if start == "stored" and ours.group is None:
+            raise errors.ConfigError('start="stored" is for a group that has a name: the daemon remembers no other')
+        if state is not None and start != "first":
+            raise errors.ConfigError(f"a state says where to begin; do not give start={start!r} beside it")
         if prefetch < 1:
             raise errors.ConfigError(f"prefetch is 1 or more, not {prefetch!r}")
-        if fixed_epoch is not None and (group is not None or not 0 <= fixed_epoch < messages.MOST_EPOCHS):
-            raise errors.ConfigError("fixed_epoch is an epoch's number, and only for a client without a group")
-        self._places, stream = where_to_look(where)
-        self._hello = Hello(stream=stream, claim=Claim(group=group), version=__version__)
+        if fixed_epoch is not None and (ours.split or not 0 <= fixed_epoch < messages.MOST_EPOCHS):
+            raise errors.ConfigError("fixed_epoch is an epoch's number, and not for clients that split a group's epoch")
+        saved = None if state is None else State.from_plain(state)
+        places, stream = where_to_look(where)
+        path = ledger if ledger is not None else os.environ.get(LEDGER_VARIABLE)
+        self._written = Written(path, fixed_epoch) if path else None
         self._fixed_epoch = fixed_epoch
-        self._prefetch = prefetch
-        self._connect_timeout = connect_timeout
-        self._batch_timeout = batch_timeout
-        self._pid = os.getpid()
-        self._link: Link | None = None
-        self._lease: int | None = None
-        self._epoch = self._index = self._losses = 0
-        self._over = False
-        self._in_use = threading.Lock()
-        self.step = 0
-        """How many batches this client has yielded."""
-        first = start if fixed_epoch is None else (fixed_epoch, 0)
-        self._connect(first)
-        _clients.add(self)
-
-    # -- the connection -----------------------------------------------------------------------------------------
-
-    def _connect(self, start: str | tuple[int, int], *, repeated: bool = False) -> None:
-        hello = replace(self._hello, claim=replace(self._hello.claim, start=start, returning=repeated))
-        self._link = link = find(self._places, hello, self._connect_timeout)
-        self._finalizer = weakref.finalize(self, link.close)
-        welcome = link.welcome
-        self._generation = self._flags = 0
-        self._lease = None
-        self._over = False
-        at = welcome["epoch"], welcome["index"]
-        if self._private and isinstance(start, tuple) and at != start:
-            raise errors.ProtocolError(
-                f"the daemon begins at {at[0]}:{at[1]} where {start[0]}:{start[1]} was asked for"
-            )
-        self._epoch, self._index = at
-        self._length: int | None = welcome["length"]
-        self._rewinds: bool = self._private and welcome["indexed"]
-        self._credit = max(1, min(self._prefetch + 1, welcome["credit_limit"]))
-        self._together = max(1, self._credit // 2)
-        if self._private:
-            link.send(messages.CREDIT, self._credit)
-        self._credited = self._private
-
-    @property
-    def _private(self) -> bool:
-        return self._hello.claim.group is None
-
-    def _open(self) -> Link:
-        if self._pid != os.getpid():
-            raise errors.ForkedClient("this client belongs to the process that made it; make a Client in this one")
-        if self._link is None:
-            raise errors.ClosedClient("this client is closed")
-        return self._link
-
-    def _reconnect(self, why: Gone) -> None:
-        """Find the daemon again, or its successor, and go on where this trainer was."""
-        assert self._link is not None
-        self._losses += 1
-        if self._losses > _MOST_LOSSES:
-            self._losses = 0
-            raise errors.ConnectTimeout(
-                f"the daemon was lost {_MOST_LOSSES} times without a batch in between, at last: {why}"
-            )
-        log.warning("%s: %s; looking for it for %.0f s", self._link.place.endpoint, why, self._connect_timeout)
-        before = self._link.welcome
-        self._finalizer.detach()
-        self._link.close()
-        at = (self._epoch, self._index if self._private else 0)
-        self._connect(at, repeated=not self._private)
-        log.warning("%s: connected again, at %d:%d", self._link.place.endpoint, self._epoch, self._index)
-        for key, was in before.items():
-            if key in ("source", "kind", "check", "length") and self._link.welcome[key] != was:
-                log.warning("the stream has changed: %s was %s and is %s", key, was, self._link.welcome[key])
-
-    # -- taking -------------------------------------------------------------------------------------------------
-
-    def _take(self) -> Any:
-        """The next batch's data; `ENDED` at the end of an epoch. Raises `StopIteration` when the stream is over."""
-        if not self._in_use.acquire(blocking=False):
-            raise errors.ClientError("two threads use this client at once; give each a Client of its own")
-        try:
-            while True:
-                link = self._link or self._open()
-                try:
-                    item = self._next_item(link)
-                    return ENDED if item[0] == END else self._unwrap(link, item)
-                except Gone as gone:
-                    why = gone
-                self._reconnect(why)  # not in the except clause, whose error would be told with every later one
-        finally:
-            self._in_use.release()
-
-    def _take_batch(self) -> Any:
-        """The same as a `Batch`."""
-        data = self._take()
-        if data is ENDED:
-            return ENDED
-        return Batch(
-            data,
-            self._epoch,
-            self._index - 1,
-            redelivered=bool(self._flags & REDELIVERED),
-            padded=bool(self._flags & PADDED),
-            acknowledge=partial(self._acknowledge_one, self._link, self._lease),
+        self._course = Course(ours)
+        claim = Claim(group=ours.group, rank=ours.rank, world_size=ours.world_size, tail=ours.tail)
+        self._subscription = Subscription(
+            places,
+            Hello(stream=stream, claim=claim, version=__version__),
+            self._course,
+            Terms(prefetch, connect_timeout, batch_timeout, fixed_epoch),
+            [self._written] if self._written is not None else [],
         )
-
-    def _next_item(self, link: Link) -> list[Any]:
-        """The next batch or error, or the end of an epoch; what was yielded before it is acknowledged."""
-        self._acknowledge()
-        if not self._credited:
-            self._credited = True
-            link.send(messages.CREDIT, self._credit)
-        items = link.items
-        link.flush(self._together if items else 1)
-        while True:
-            if not items and not link.fill(0):
-                if self._over:
-                    raise StopIteration
-                link.flush()  # what was dropped as stale holds credit until it is told
-                await_items(link, (self._epoch, self._index), self._batch_timeout)
-            item: list[Any] = items.popleft()
-            kind = item[0]
-            if item[1 if kind in (END, OVER) else 2] != self._generation:
-                link.drop(item)
-            elif kind == OVER:
-                self._over = True
-                raise StopIteration
-            elif kind == END:
-                self._length = item[3]
-                self._epoch, self._index = item[2] + 1, 0
-                if items and items[0][0] == OVER:
-                    self._over = True
-                return item
-            elif self._rewinds and (item[4] != self._index or item[3] != self._epoch):
-                # a signal's handler that raises can make a batch get lost between socket and trainer
-                raise Gone(f"{self._epoch}:{self._index} is missing before {item[3]}:{item[4]}")
-            else:
-                return item
-
-    def _unwrap(self, link: Link, item: list[Any]) -> Any:
-        kind, lease, _, epoch, index, self._flags = item[:6]
-        root = None if kind == ERROR else link.root(item, copy=link.views.alive >= self._credit - 1)
-        self._lease = lease
-        self._epoch, self._index = epoch, index + 1
-        self._losses = 0
-        self.step += 1
-        if root is None:
-            self._acknowledge()
-            raise source_error(item[6], link.welcome["check"], epoch, index)
-        return decode(root)
-
-    def _acknowledge(self) -> None:
-        lease = self._lease
-        if lease is not None and self._link is not None:
-            self._lease = None
-            self._link.done(lease)
-
-    def _acknowledge_one(self, link: Link | None, lease: int | None) -> None:
-        if link is not None and link is self._link and lease == self._lease:
-            self._acknowledge()
-            try:
-                link.flush()
-            except Gone as gone:
-                self._reconnect(gone)
+        self._checkpoint = Checkpoint(self._subscription, claim)
+        self._running: Epoch | None = None
+        """The epoch of the loop over `epochs` that runs."""
+        self._epochs_done = 0
+        self._resuming = False
+        """Whether the next loop over `epochs` counts those that the state has done."""
+        if saved is not None:
+            self._load(saved, strict=True)
+        else:
+            self._checkpoint.begin(start)
 
     # -- iterating ----------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
         """One epoch of batches' data.
 
-        A new iteration acknowledges what was yielded and begins the next epoch, also after `break`. In a group it goes
-        on with what is left of the group's epoch, and so it does where the source is streamed, which only goes forward.
+        A new iteration acknowledges what was yielded and begins the next epoch, also after `break`; the first one after
+        loading a state gives the rest of its epoch. In a group without ranks it goes on with what is left of the
+        group's epoch, and so it does where the source is streamed, which only goes forward.
         """
-        return Epoch(self._take, resumed=self._begin_epoch())
+        return Epoch(self._subscription.take, resumed=self._begin_epoch())
 
     def _begin_epoch(self) -> bool:
         """Go to the beginning of an epoch; whether it goes on in one that may be at its end already."""
-        link = self._open()
-        self._acknowledge()
-        if not self._private:
-            return False
+        subscription, course = self._subscription, self._course
+        subscription.open()
+        subscription.acknowledge()
+        if not course.follows or not course.moved:
+            return not course.share.split and course.rest
         if self._fixed_epoch is not None:
-            if (self._epoch, self._index) != (self._fixed_epoch, 0):
-                self._seek(link, self._fixed_epoch)
-        elif not self._rewinds:
-            return self._index > 0
-        elif self._index and self._index != self._length:
-            self._seek(link, self._epoch + 1)
-        elif self._index:
-            self._take_end()
+            subscription.seek(self._fixed_epoch)
+        elif course.spent:
+            subscription.take_end()
+        else:
+            subscription.seek(course.epoch + 1)
         return False
-
-    def _seek(self, link: Link, epoch: int) -> None:
-        self._generation += 1
-        self._epoch, self._index = epoch, 0
-        self._over = False
-        try:
-            link.flush()
-            link.send(messages.SEEK, self._generation, epoch, 0)
-        except Gone as gone:
-            self._reconnect(gone)
-
-    def _take_end(self) -> None:
-        """An epoch was taken to its last batch, and its end never asked for: Keras takes exactly `len` batches."""
-        before = self._epoch
-        try:
-            link = self._open()
-            item = self._next_item(link)
-        except StopIteration:
-            return
-        except Gone as gone:
-            self._epoch, self._index = before + 1, 0
-            self._reconnect(gone)
-            return
-        if item[0] != END:  # the epoch is longer than the last one was
-            link.drop(item)
-            self._seek(link, before + 1)
 
     def __len__(self) -> int:
         """Batches in a whole epoch for this client. Raises TypeError where there is no such number."""
-        if not self._private:
+        if self._course.share.split:
             raise TypeError("a client of a group has no length: the members share the epoch's batches as they come")
-        if not self._rewinds or self._length is None:
+        if not self._course.follows or self._course.length is None:
             raise TypeError("this stream has no length: its source is streamed")
-        return self._length
+        return self._course.steps(self._course.length)
 
     def epochs(self, n: int) -> Iterator[Iterator[Any]]:
-        """The next `n` epochs, each an iterator of batches' data; fewer when the stream ends before."""
-        for _ in range(n):
-            epoch = iter(self)
-            if self._over:
+        """Epochs up to a total of `n`, each an iterator of batches' data; fewer when the stream ends before.
+
+        After a state was loaded those count that it has done: the loop that was broken off goes on, and has as many in
+        all as it would have had. Every other call counts from zero.
+        """
+        if not self._resuming:
+            self._epochs_done = 0
+        while self._epochs_done < n:
+            self._resuming = False
+            epoch = Epoch(self._subscription.take, resumed=self._begin_epoch(), skip=partial(self._skip_epoch, n))
+            if self._subscription.over:
                 return
+            self._running = epoch
             yield epoch
+            if self._running is epoch:  # else a state was loaded meanwhile, and counts
+                self._running = None
+                self._epochs_done += 1
+
+    def _skip_epoch(self, n: int) -> bool:
+        """An epoch turned out to be done already when the state was saved; whether another one is to be given."""
+        if self._epochs_done + 1 < n:
+            self._epochs_done += 1
+            return True
+        return False
 
     def batches(self) -> Iterator[Batch]:
         """`Batch` objects, epoch after epoch, without end (unless the stream has one)."""
@@ -310,14 +181,72 @@ class Client:
 
     def steps(self, n: int) -> Iterator[Any]:
         """The data of the next `n` batches, across the ends of epochs."""
-        return Steps(self._take, n)
+        return Steps(self._subscription.take, n)
+
+    def _take_batch(self) -> Any:
+        data = self._subscription.take()
+        if data is ENDED:
+            return ENDED
+        item = self._subscription.item
+        return Batch(
+            data,
+            item[3],
+            item[4],
+            redelivered=bool(item[5] & REDELIVERED),
+            padded=bool(item[5] & PADDED),
+            acknowledge=partial(self._subscription.done, item),
+        )
+
+    # -- the state ----------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands: small plain data for a checkpoint. Every batch that was yielded counts as done.
+
+        Call it after the optimizer's step. It names no rank: call it after the same step on all, and rank 0's serves
+        all. In a group without ranks it tells where the whole group stands, and holds only at a common barrier, where
+        no member has a batch that it has not trained on.
+
+        Raises `ClientError` when the daemon does not answer.
+        """
+        complete = self._running is not None and (
+            self._running.ended or (self._course.moved and self._subscription.end_is_known())
+        )
+        return self._checkpoint.save(self._epochs_done + complete).to_plain()
+
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
+        """Go on where a state was saved, exactly. Arrays that the trainer holds stay valid.
+
+        With ranks each of them loads it, of any `world_size`, and the first batch comes when all have. The stream has
+        to give the same data: otherwise `StateMismatch` names what differs. With ``strict=False`` it is a warning, and
+        another batch size, length or `drop_last` resumes at the beginning of the state's epoch.
+
+        Raises `ConfigError` for what is no state, and `Refused` when the daemon says no: a group without ranks, for
+        example, has to be without members.
+        """
+        self._load(State.from_plain(state), strict=strict)
+
+    def _load(self, state: State, *, strict: bool) -> None:
+        self._checkpoint.load(state, strict=strict)
+        self._epochs_done = state.epochs_done
+        self._running = None
+        self._resuming = True
 
     # -- about the stream ---------------------------------------------------------------------------------------
 
     @property
     def epoch(self) -> int:
         """The epoch of the batch that was yielded last, or of the next one when an epoch has just ended."""
-        return self._epoch
+        return self._course.epoch
+
+    @property
+    def step(self) -> int:
+        """How many batches this client has yielded; errors that were raised in their place count."""
+        return self._subscription.step
+
+    @property
+    def skipped(self) -> int:
+        """How many batches were left out because they could not be made (``--on-error skip``)."""
+        return self._subscription.skipped
 
     @property
     def spec(self) -> Any:
@@ -325,23 +254,17 @@ class Client:
 
         It tells of the first batch that the daemon made. Raises `BatchTimeout` when none was made in time.
         """
-        deadline = time.monotonic() + (self._batch_timeout or self._connect_timeout)
-        while not isinstance(header := self._ask("spec"), bytes):
+        terms = self._subscription.terms
+        deadline = time.monotonic() + (terms.batch_timeout or terms.connect_timeout)
+        while not isinstance(header := self._subscription.ask("spec"), bytes):
             if time.monotonic() > deadline:
-                raise errors.BatchTimeout(f"the daemon has made no batch yet: {self._ask('waiting')}")
+                raise errors.BatchTimeout(f"the daemon has made no batch yet: {self._subscription.ask('waiting')}")
             time.sleep(0.05)
         return spec(describe(np.frombuffer(header, np.uint8)))
 
-    def _ask(self, what: str) -> Any:
-        while True:
-            try:
-                return self._open().ask(what, within_s=5.0)
-            except Gone as gone:
-                self._reconnect(gone)
-
     def stats(self) -> dict[str, Any]:
         """The daemon's own snapshot, as `enqueued stats --json` prints it."""
-        answer = self._ask("stats")
+        answer = self._subscription.ask("stats")
         if not isinstance(answer, dict):
             raise errors.ClientError("the daemon does not answer")
         return answer
@@ -350,13 +273,9 @@ class Client:
 
     def close(self) -> None:
         """Leave the stream. Arrays that you hold stay valid. Again is harmless."""
-        link, self._link = self._link, None
-        if link is not None and self._pid == os.getpid():
-            if self._lease is not None:
-                link.done(self._lease)
-                self._lease = None
-            self._finalizer.detach()
-            link.close(bye=True)
+        self._subscription.close()
+        if self._written is not None:
+            self._written.close()
 
     def __enter__(self) -> Self:
         return self
@@ -370,27 +289,8 @@ class Client:
         raise TypeError("a Client belongs to the process that made it, and cannot be pickled; make one in each process")
 
     def __repr__(self) -> str:
-        if self._link is None:
+        link = self._subscription.link
+        if link is None:
             return "<Client, closed>"
-        return (
-            f"<Client of {self._link.welcome['stream']!r} at {self._link.place.endpoint}, {self._epoch}:{self._index}>"
-        )
-
-
-_clients: weakref.WeakSet[Client] = weakref.WeakSet()
-
-
-def _before_fork() -> None:
-    for client in list(_clients):
-        if client._link is not None:
-            client._link.views.keep()
-
-
-def _after_fork() -> None:
-    for client in list(_clients):
-        link, client._link = client._link, None
-        if link is not None:
-            link.close()
-
-
-os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+        epoch, index = self._subscription.at
+        return f"<Client of {link.welcome['stream']!r} at {link.place.endpoint}, {epoch}:{index}>"

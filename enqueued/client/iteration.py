@@ -19,12 +19,19 @@ Take = Callable[[], Any]
 class Epoch:
     """What is left of the current epoch; it can go on after a `SourceError`.
 
-    With `resumed` an end that comes at once is that of an epoch that was taken whole before, and does not count.
+    With `resumed` an end that comes at once is that of an epoch that was taken whole before: `skip` is told, and says
+    whether the next one takes its place.
     """
 
-    def __init__(self, take: Take, *, resumed: bool = False) -> None:
+    def __init__(self, take: Take, *, resumed: bool = False, skip: Callable[[], bool] = lambda: True) -> None:
         self._take: Take | None = take
         self._resumed = resumed
+        self._skip = skip
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was taken to its end."""
+        return self._take is None
 
     def __iter__(self) -> Self:
         return self
@@ -34,7 +41,7 @@ class Epoch:
         if take is None:
             raise StopIteration
         batch = take()
-        if batch is ENDED and self._resumed:
+        if batch is ENDED and self._resumed and self._skip():
             batch = take()
         self._resumed = False
         if batch is ENDED:

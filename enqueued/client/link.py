@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -53,7 +53,10 @@ class Link:
         self._pid = os.getpid()
         self.items: deque[list[Any]] = deque()
         """What came and was not taken: items of BATCHES; those of frames carry the frame as a last element."""
-        self.answers: dict[str, Any] = {}
+        self.stable = 0
+        """How many acknowledgements of this session the daemon has on disk."""
+        self._answers: dict[str, Any] = {}
+        self._owed: Counter[str] = Counter()
         self.views = Views()
         self._done: list[int] = []
         self._released: list[int] = []
@@ -114,6 +117,11 @@ class Link:
                 deadline = None  # it is there: loading has a limit of its own, and its end would be noticed
                 on_loading(fields[0])
 
+    @property
+    def local(self) -> bool:
+        """Whether the daemon is on this host."""
+        return self._handoff is not None
+
     # -- receiving ----------------------------------------------------------------------------------------------
 
     def fill(self, timeout_s: float) -> bool:
@@ -129,14 +137,15 @@ class Link:
         self._wait(max(0.0, timeout_s))
         self._take_in()
 
-    def ask(self, what: str, within_s: float = 1.0) -> Any:
+    def ask(self, what: str, *argument: int, within_s: float = 1.0) -> Any:
         """The daemon's answer to a question; None when there is none in time."""
-        self.answers.pop(what, None)
-        self.send(messages.ASK, what)
+        self._answers.pop(what, None)
+        self.send(messages.ASK, what, *argument)
+        self._owed[what] += 1
         deadline = time.monotonic() + within_s
-        while what not in self.answers and (left := deadline - time.monotonic()) > 0:
+        while what not in self._answers and (left := deadline - time.monotonic()) > 0:
             self.wait(left)
-        return self.answers.get(what)
+        return self._answers.get(what)
 
     def _take_in(self) -> None:
         try:
@@ -160,12 +169,20 @@ class Link:
                     if type(segment) is int:
                         self.views.forget(segment)
             elif verb == messages.ANSWER:
-                if fields[0] in messages.QUESTIONS:
-                    self.answers[fields[0]] = fields[1]
+                self._hear_answer(*fields[:2])
+            elif verb == messages.STABLE:
+                self.stable = fields[0]
             elif verb == messages.REFUSED:
                 raise Refused(fields[0])
             elif verb == messages.GONE:
                 raise Gone(fields[0])
+
+    def _hear_answer(self, what: str, value: Any) -> None:
+        """Each question has one answer, in order: one that was given up before is not taken for that of the next."""
+        if self._owed[what]:
+            self._owed[what] -= 1
+            if not self._owed[what]:
+                self._answers[what] = value
 
     def _receive(self) -> tuple[str, list[Any]] | None:
         if self.closed:
@@ -193,7 +210,7 @@ class Link:
     def root(self, item: list[Any], *, copy: bool) -> np.ndarray[Any, Any]:
         """The bytes of the batch of a ticket or a frame, private and writable; a copy, or where they lie."""
         if item[0] == FRAME:
-            frame = item[-1].buffer  # a short one lies in ZeroMQ's own buffer, at any address
+            frame = item.pop().buffer  # a short one lies in ZeroMQ's own buffer, at any address
             return np.frombuffer(frame if len(frame) >= SMALL else bytearray(frame), np.uint8)
         segment, offset, nbytes = item[6], item[7], item[8]
         if segment not in self.views:
@@ -250,7 +267,7 @@ class Link:
         if self.closed:
             return
         ours = os.getpid() == self._pid
-        with contextlib.suppress(Gone, zmq.ZMQError):
+        with contextlib.suppress(Gone, Refused, zmq.ZMQError):
             if bye and ours:
                 for item in self.items:
                     self.drop(item)

@@ -38,7 +38,7 @@ def test_the_error_lists_every_place_and_what_is_wrong_there(tmp_path: Path, mon
     monkeypatch.setattr("enqueued.wire.places.folders", lambda environ: [runtime, private, tmp_path / "none"])
     with Serving(*LARGE, expect=None) as daemon:
         daemon.ready().kill()
-        for suffix in ("", ".fds"):
+        for suffix in ("", ".fds", ".control"):
             os.rename(f"{daemon.folder}/d.sock{suffix}", private / f"default.sock{suffix}")
     with Serving(*LARGE, "--endpoint", f"ipc://{runtime}/other.sock") as daemon:
         daemon.ready()

@@ -162,7 +162,7 @@ def _memory_files() -> int:
 def test_a_daemon_that_hands_nothing_over_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """After some time-outs, not never."""
     monkeypatch.setattr("enqueued.client.handoff._ANSWER_S", 0.01)
-    monkeypatch.setattr("enqueued.client.client._MOST_LOSSES", 5)
+    monkeypatch.setattr("enqueued.client.subscription._MOST_LOSSES", 5)
     with (
         FakeDaemon(giving(("BATCHES", [ticket()], [])), hand_over=lambda number: None) as daemon,
         client_of(daemon) as client,

@@ -44,8 +44,8 @@ def test_large_batches_are_seen_where_they_lie(daemon: Serving) -> None:
     """And are writable, whatever is written there."""
     with daemon.client() as client:
         for index, (data, _) in enumerate(client.steps(100)):
-            assert client._link is not None
-            assert client._link.views.alive >= 1
+            assert client._subscription.link is not None
+            assert client._subscription.link.views.alive >= 1
             assert data.flags.writeable
             assert (data == index % 251).all()
             data += 1

@@ -23,7 +23,7 @@ def test_two_threads_at_once_are_told(tmp_path: Path) -> None:
         taken: list[object] = []
         thread = threading.Thread(target=lambda: taken.extend(batches))
         thread.start()
-        until(client._in_use.locked, 10, "the first thread waits")
+        until(client._subscription._in_use.locked, 10, "the first thread waits")
         with pytest.raises(ClientError, match="two threads"):
             next(client.steps(1))
         gate.touch()

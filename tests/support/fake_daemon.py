@@ -8,6 +8,7 @@ import shutil
 import socket
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -44,7 +45,8 @@ def encoded(batch: Any) -> bytes:
 class FakeDaemon:
     """Answers HELLO with `welcome`, and CREDIT with what `on_credit` sends; `hand_over` says what a wanted segment is.
 
-    A context manager with a thread of its own. `heard` collects what clients said.
+    `welcome` may be a function of what HELLO says, and each of `answers` one of the question's argument. A context
+    manager with a thread of its own. `heard` collects what clients said.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class FakeDaemon:
         self._first = first
         self._hand_over = hand_over or self.segment
         self._segments: dict[int, tuple[int, int]] = {}
+        self._unsent: deque[tuple[bytes, ...]] = deque()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -75,6 +78,11 @@ class FakeDaemon:
         self._listener.bind(f"{self.folder}/d.sock.fds")
         self._listener.listen()
         self._peers: list[socket.socket] = []
+
+    @property
+    def hellos(self) -> list[dict[str, Any]]:
+        """What clients said when they began a session."""
+        return [message[1] for message in self.heard if message[0] == "HELLO"]
 
     def put(self, number: int, data: bytes, size: int = 1 << 20) -> None:
         """Make a segment that begins with these bytes."""
@@ -91,17 +99,24 @@ class FakeDaemon:
 
     def send(self, verb: str, *fields: Any, frames: tuple[bytes, ...] = ()) -> None:
         """Say something to the client that was heard last."""
-        self._router.send_multipart((self.peer, msgpack.packb([verb, *fields]), *frames))
+        self.send_raw(msgpack.packb([verb, *fields]), *frames)
 
     def send_raw(self, *frames: bytes) -> None:
-        """Say anything."""
-        self._router.send_multipart((self.peer, *frames))
+        """Say anything. A socket belongs to one thread, so what others say is said by that of this daemon."""
+        self._unsent.append((self.peer, *frames))
+        if threading.current_thread() is self._thread:
+            self._send_all()
+
+    def _send_all(self) -> None:
+        while self._unsent:
+            self._router.send_multipart(self._unsent.popleft())
 
     def _run(self) -> None:
         poller = zmq.Poller()
         for one in (self._router, self._listener.fileno()):
             poller.register(one, zmq.POLLIN)
         while not self._stop.is_set():
+            self._send_all()
             for ready, _ in poller.poll(20):
                 if ready is self._router:
                     self._hear()
@@ -115,15 +130,17 @@ class FakeDaemon:
                     self._serve(next(peer for peer in self._peers if peer.fileno() == ready), poller)
 
     def _hear(self) -> None:
+        self._send_all()  # a test that has said something, and then has the client ask, relies on that order
         self.peer, data = self._router.recv_multipart()
         message = msgpack.unpackb(data)
         self.heard.append(message)
         if message[0] == "HELLO":
-            self.send("WELCOME", self._welcome)
+            self.send("WELCOME", self._welcome(message[1]) if callable(self._welcome) else self._welcome)
         elif message[0] == "CREDIT" and self._on_credit is not None:
             self._on_credit(self, message)
         elif message[0] == "ASK":
-            self.send("ANSWER", message[1], self.answers.get(message[1]))
+            answer = self.answers.get(message[1])
+            self.send("ANSWER", message[1], answer(*message[2:]) if callable(answer) else answer)
         elif message[0] == "BYE":
             self.send("GONE", "goodbye")
 
@@ -157,6 +174,22 @@ class FakeDaemon:
         self._router.close(0)
         self._context.term()
         shutil.rmtree(self.folder)
+
+
+def honest(**more: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A `welcome` to just where the client says that it was; `more` is said, too."""
+
+    def welcome(hello: dict[str, Any]) -> dict[str, Any]:
+        start = hello.get("start", "first")
+        epoch, index = start if isinstance(start, list) else (0, hello.get("rank") or 0)
+        return {**WELCOME, "epoch": epoch, "index": index, "base": hello.get("base"), **more}
+
+    return welcome
+
+
+def frames(*positions: tuple[int, int], lease: int = 0, generation: int = 0, flags: int = 0) -> list[list[int]]:
+    """Items of BATCHES for small batches, which travel as frames."""
+    return [[1, lease + number, generation, *at, flags] for number, at in enumerate(positions)]
 
 
 def big(value: int = 7) -> bytes:
