@@ -27,8 +27,8 @@ def reload(now: bool, stream: str | None, endpoint: str | None, name: str | None
         enqueued reload
         enqueued reload --stream train --now
 
-    The command waits until the new code is loaded. Code that cannot be loaded is exit code 3, with its traceback, and
-    the daemon goes on with the old one. SIGHUP to the daemon does the same for every stream.
+    The command waits until the new code is loaded. When it cannot be, the exit code is 3, the daemon's log
+    has the traceback, and the old code goes on. SIGHUP to the daemon does the same for every stream.
     """
     from enqueued.client.control import Control  # late: help does not need msgpack and ZeroMQ
     from enqueued.wire.control import RELOAD, Request
@@ -45,7 +45,7 @@ def reload(now: bool, stream: str | None, endpoint: str | None, name: str | None
         if row["loaded"]:
             click.echo(f"{row['stream']}: {row['loaded']}")
     if failed := [f"{row['stream']}: {row['error']}" for row in rows if row["error"]]:
-        raise LoadError("; ".join(failed) + "; the source goes on as it was loaded before")
+        raise LoadError("; ".join(failed) + "; the old code goes on, and the daemon's log has the traceback")
     if late := [row["stream"] for row in rows if row["loading"]]:
         raise EnqueuedError(
             f"{', '.join(late)}: not loaded within {timeout:g} s (--timeout); the daemon goes on trying, and its log "

@@ -133,9 +133,8 @@ class Commands:
         return self._reload(request) if request.verb == RELOAD else self._loading(request)
 
     def reload_all(self) -> None:
-        """Have every source loaded again, as far as that can be; the log says how it goes."""
+        """Have every source loaded again; the log says which cannot be, and how it goes with the others."""
         for feed in self._feeds.values():
-            log.info("%s: %s is loaded again", feed.name, feed.spec.target)
             feed.reload(at_once=False)
 
     def _groups(self, request: Request) -> dict[str, Any]:

@@ -216,6 +216,7 @@ class Daemon:
             log.info("the terminal was closed")
             self._signals.append(signal.SIGHUP)
         else:
+            log.info("SIGHUP: sources are loaded again")
             self._commands.reload_all()
 
     def _turn(self) -> None:

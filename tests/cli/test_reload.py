@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -87,7 +89,8 @@ def test_code_that_cannot_be_loaded_leaves_the_old(project: Project) -> None:
         result = run("reload", "--endpoint", daemon.endpoint)
         assert result.returncode == 3
         assert "ValueError: half written" in result.stderr
-        assert "the source goes on as it was loaded before" in result.stderr.splitlines()[-1]
+        assert "the old code goes on" in result.stderr.splitlines()[-1]
+        assert 'versioned.py", line' in daemon.log
         assert versions(daemon) == {1}
         project.write(3)
         assert run("reload", "--now", "--endpoint", daemon.endpoint).returncode == 0
@@ -160,27 +163,43 @@ def test_a_hangup_has_the_code_loaded_again(project: Project) -> None:
         until(lambda: versions(daemon) == {3}, within=10)
 
 
-def test_a_daemon_whose_terminal_is_closed_stops(project: Project, tmp_path: Path) -> None:
-    """It gets SIGHUP, too; nobody would find it again, so it drains and leaves nothing."""
-    endpoint, log = tmp_path / "d.sock", tmp_path / "log"
-    command = [sys.executable, "-m", "enqueued_cli", "serve", "--endpoint", f"ipc://{endpoint}", *project.flags]
-    ours, theirs = os.openpty()
-    try:
-        with log.open("wb") as written:
-            daemon = subprocess.Popen(
-                ["setsid", "--ctty", *command],
-                stdin=theirs,
-                stdout=written,
-                stderr=written,
-                env={**os.environ, "PYTHONPATH": str(SUPPORT)},
-            )
-    finally:
-        os.close(theirs)
+@contextmanager
+def started(
+    folder: Path, project: Project, *before: str, stdin: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A daemon that serves, with these words before its command."""
+    command = [sys.executable, "-m", "enqueued_cli", "serve", "--endpoint", f"ipc://{folder}/d.sock", *project.flags]
+    log = folder / "log"
+    with log.open("wb") as written:
+        daemon = subprocess.Popen(
+            [*before, *command],
+            stdin=stdin,
+            stdout=written,
+            stderr=written,
+            env={**os.environ, "PYTHONPATH": str(SUPPORT)},
+        )
     try:
         until(lambda: "serving" in log.read_text() or daemon.poll() is not None, within=20)
-        os.close(ours)
+        yield daemon
         assert daemon.wait(20) == 0, log.read_text()
-        assert not endpoint.exists()
+        assert not (folder / "d.sock").exists()
     finally:
         daemon.kill()
         daemon.wait()
+
+
+def test_a_daemon_whose_terminal_is_closed_stops(project: Project, tmp_path: Path) -> None:
+    """It gets SIGHUP, too; nobody would find it again, so it drains and leaves nothing."""
+    ours, theirs = os.openpty()
+    with started(tmp_path, project, "setsid", "--ctty", stdin=theirs):
+        os.close(theirs)
+        os.close(ours)
+
+
+def test_a_daemon_that_was_told_to_ignore_hangups_does(project: Project, tmp_path: Path) -> None:
+    """As with nohup: the kernel keeps the signal from it."""
+    with started(tmp_path, project, "nohup", stdin=subprocess.DEVNULL) as daemon:
+        status = Path(f"/proc/{daemon.pid}/status").read_text()
+        ignored = next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:"))
+        assert int(ignored, 16) & 1 << signal.SIGHUP - 1
+        daemon.send_signal(signal.SIGTERM)

@@ -226,6 +226,55 @@ def test_groups_are_listed_with_members_and_without() -> None:
             assert [row["kind"] for row in rows.values()].count("private") == 1
 
 
+def test_the_lag_is_behind_the_foremost() -> None:
+    """In batches, also over the end of an epoch; a group that holds batches has leases."""
+    with Serving(*COUNTING) as daemon, daemon.client(group="far") as far, Control(daemon.endpoint) as control:
+        batches = far.batches()
+        while next(batches).position != (1, 3):
+            pass
+        with daemon.client(group="near"):
+            until(lambda: len(control.groups()) == 2, within=5)
+            rows = {row["name"]: row for row in control.groups()}
+            assert rows["far"]["lag"] == 0
+            assert rows["far"]["leases"] >= 1
+            assert rows["near"]["lag"] == 20 + rows["far"]["index"]
+            assert rows["near"]["leases"] == 0
+
+
+def test_ranks_are_listed_one_by_one() -> None:
+    """They wait for who is not there; such a group is moved by what its trainers load, and by nobody else."""
+    with (
+        Serving(*COUNTING) as daemon,
+        daemon.client(group="ddp", rank=0, world_size=2),
+        Control(daemon.endpoint) as control,
+    ):
+        rows = until(control.groups, within=5)
+        assert [(row["name"], row["kind"], row["rank"], row["world_size"], row["members"]) for row in rows] == [
+            ("ddp", "ranks", 0, 2, 1),
+            ("ddp", "ranks", 1, 2, 0),
+        ]
+        assert "rank 1, which is not there" in rows[0]["waits_for"]
+        with pytest.raises(Refused, match="stop its trainers first"):
+            control.ask(Request(RESET, None, "ddp", 0, 4))
+        with pytest.raises(Refused, match="has members"):
+            control.ask(Request(RM, group="ddp"))
+
+
+def test_a_streamed_source_is_not_reset_to_what_is_gone() -> None:
+    """It only goes forward; the group stays where it is."""
+    with (
+        Serving("--generator", "sources.counting:count_up", "--arg", "length=500") as daemon,
+        daemon.client(group="sweep") as client,
+        Control(daemon.endpoint) as control,
+    ):
+        batches = client.batches()
+        for _ in range(100):
+            next(batches)
+        with pytest.raises(Refused, match="is gone: it only goes forward"):
+            control.ask(Request(RESET, None, "sweep", 0, 1))
+        assert next(batches).position == (0, 100)
+
+
 def test_a_living_group_that_is_reset_goes_on_there() -> None:
     """In mid-epoch; its clients connect again by themselves, and share what follows the new place, each batch once."""
     with (
