@@ -6,6 +6,9 @@
     python examples/digits.py train                                                               another
     python examples/digits.py demo                                                                both, and an end
 
+``train --checkpoint FILE`` saves the network and the place in the data every ten steps. Kill it anywhere and type it
+again: it goes on there, and its losses (``--losses FILE`` writes each of them down) are the same to the last bit.
+
 The images are the 1797 real ones of 8 x 8 pixels that scikit-learn carries (`sklearn.datasets.load_digits`, from the
 UCI repository's optical recognition of handwritten digits). Needs ``pip install "enqueued[demo]"``.
 """
@@ -14,6 +17,7 @@ UCI repository's optical recognition of handwritten digits). Needs ``pip install
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import signal
@@ -21,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +34,7 @@ from sklearn.datasets import load_digits
 
 HELD_OUT = 360
 ENOUGH = 0.95
+SAVE_EVERY = 10  # steps
 
 
 class Digits:
@@ -87,6 +93,7 @@ class Network:
             np.zeros(10),
         ]
         self.speed = [np.zeros_like(weight) for weight in self.weights]
+        self.steps = 0
 
     def scores(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Gives the flat input, the hidden layer and the logarithms of the ten probabilities."""
@@ -108,34 +115,75 @@ class Network:
             speed *= 0.9
             speed -= rate * gradient
             weight += speed
+        self.steps += 1
         return float(-logs[np.arange(len(y)), y].mean())
+
+    def save(self, path: Path, state: dict[str, Any]) -> None:
+        """Writes the network and where its trainer is in the data, as a whole or not at all."""
+        arrays: dict[str, Any] = {f"weight{n}": weight for n, weight in enumerate(self.weights)}
+        arrays |= {f"speed{n}": speed for n, speed in enumerate(self.speed)}
+        arrays |= {"steps": self.steps, "state": json.dumps(state)}
+        unfinished = path.with_suffix(".unfinished.npz")
+        np.savez(unfinished, **arrays)
+        os.replace(unfinished, path)
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """Reads what `save` wrote; returns the place in the data."""
+        with np.load(path) as saved:
+            self.weights = [saved[f"weight{n}"] for n in range(len(self.weights))]
+            self.speed = [saved[f"speed{n}"] for n in range(len(self.speed))]
+            self.steps = int(saved["steps"])
+            state: dict[str, Any] = json.loads(str(saved["state"]))
+            return state
 
     def accuracy(self, x: np.ndarray, y: np.ndarray) -> float:
         """The share of `x` that is recognised."""
         return float((self.scores(x)[2].argmax(axis=1) == y).mean())
 
 
-def fit(epochs: Any, count: int) -> float:
-    """Trains on `count` epochs of batches, wherever they come from; returns the accuracy on the held-out images."""
-    network, held_out = Network(), Digits("held-out")
-    accuracy = 0.0
-    for number, epoch in enumerate(epochs):
+def fit(
+    epochs: Any,
+    count: int,
+    network: Network | None = None,
+    first: int = 0,
+    after_step: Callable[[float], None] = lambda loss: None,
+) -> float:
+    """Trains up to epoch `count` on batches, wherever they come from; returns the accuracy on the held-out images.
+
+    `first` is the number of the first of these epochs, and `after_step` is told the loss of each step.
+    """
+    network, held_out = network or Network(), Digits("held-out")
+    for number, epoch in enumerate(epochs, first):
         rate = 0.15 * (1 + np.cos(np.pi * number / count)) / 2
-        losses = [network.learn(x, y, rate) for x, y in epoch]
+        losses = []
+        for x, y in epoch:
+            losses.append(network.learn(x, y, rate))
+            after_step(losses[-1])
         if number % 5 == 4 or number + 1 == count:
             accuracy = network.accuracy(held_out.x, held_out.y)
-            loss = float(np.mean(losses))
+            loss = float(np.mean(losses)) if losses else float("nan")
             print(f"epoch {number + 1:2}   loss {loss:.3f}   held-out accuracy {accuracy:6.2%}", flush=True)
-    return accuracy
+    return network.accuracy(held_out.x, held_out.y)
 
 
-def train(count: int) -> int:
-    """Trains from the daemon of this host."""
+def train(count: int, checkpoint: Path | None = None, written: Path | None = None) -> int:
+    """Trains from the daemon of this host, from the checkpoint on if there is one."""
     from enqueued import Client
 
     began_s = time.monotonic()
-    with Client() as client:
-        accuracy = fit(client.epochs(count), count)
+    network = Network()
+    state = network.load(checkpoint) if checkpoint is not None and checkpoint.exists() else None
+    with Client(state=state) as client:
+
+        def after_step(loss: float) -> None:
+            if written is not None:
+                with written.open("a") as file:
+                    file.write(f"{network.steps} {loss.hex()}\n")
+            if checkpoint is not None and network.steps % SAVE_EVERY == 0:
+                network.save(checkpoint, client.state_dict())
+
+        first = state["epoch"] if state else 0
+        accuracy = fit(client.epochs(count), count, network, first, after_step)
     print(f"{accuracy:.2%} of {HELD_OUT} held-out digits recognised, in {time.monotonic() - began_s:.1f} s")
     return 0 if accuracy >= ENOUGH else 1
 
@@ -182,8 +230,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Recognise handwritten digits, with batches from a daemon.")
     parser.add_argument("what", choices=["train", "demo"])
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--checkpoint", type=Path, help="save here every ten steps, and go on from there")
+    parser.add_argument("--losses", type=Path, help="write the loss of each step here")
     chosen = parser.parse_args()
-    return {"train": train, "demo": demo}[chosen.what](chosen.epochs)
+    if chosen.what == "demo":
+        return demo(chosen.epochs)
+    return train(chosen.epochs, chosen.checkpoint, chosen.losses)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,18 @@ class Counting:
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         return np.full(self.shape, index, np.float32), np.int64(index)
+
+
+class Slow(Counting):
+    """The same, at `seconds` a batch."""
+
+    def __init__(self, length: int = 20, seconds: float = 0.006) -> None:
+        super().__init__(length)
+        self.seconds = seconds
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        time.sleep(self.seconds)
+        return super().__getitem__(index)
 
 
 def count_up(length: int = 20) -> Iterator[Any]:
