@@ -30,6 +30,8 @@ from enqueued.server.hub import Hub
 from enqueued.server.lock import Lock
 from enqueued.server.loop import Loop
 from enqueued.server.notify import Notifier
+from enqueued.server.recorder import Recorder
+from enqueued.server.state import StateFile, default_path
 from enqueued.settings import Settings, StreamSettings
 from enqueued.source.spec import SourceSpec
 from enqueued.stats import DaemonStats
@@ -72,6 +74,8 @@ class Daemon:
         self._commands = Commands(self._feeds, self._hub)
         self._endpoints: list[Endpoint] = []
         self._place = self._find_place(environ)
+        self._environ = environ
+        self._recorder: Recorder
         self._undo: list[Callable[[], None]] = []
 
     def _feed(self, name: str, stream: StreamSettings) -> Feed:
@@ -91,6 +95,11 @@ class Daemon:
             reactor=self._loop,
             memory=self._memory,
             lag_timeout=stream.lag_timeout,
+            reorder_window=stream.reorder_window,
+            retries=stream.retries,
+            skips=stream.skips,
+            epochs=stream.epochs,
+            reload=stream.reload,
             on_broken=self._break,
         )
 
@@ -134,6 +143,10 @@ class Daemon:
         except OSError as error:
             raise ConfigError(f"{path} cannot be used: {error.strerror}") from None
         _spare(path, path + HAND_OFF, path + CONTROL)
+        state = StateFile(daemon.state_file or default_path(daemon.name, path, self._environ))
+        self._recorder = Recorder(state, self._feeds, self._hub.stable)
+        self._undo.append(self._recorder.close)
+        self._recorder.load()
         self._watch_signals()
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._undo.append(context.term)
@@ -227,6 +240,7 @@ class Daemon:
             feed.step(now)
         self._hub.deliver()
         self._hub.tick(now)
+        self._recorder.tick(now)
         self._notifier.ping()
 
     def _serve(self) -> None:
