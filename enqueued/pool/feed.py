@@ -140,8 +140,7 @@ class Feed:
             freed = stream.window.freed
             if freed:
                 stream.window.freed = []
-                for slot in freed:
-                    self._pools.free(slot)
+                self._pools.free(freed)
             if self.facts["indexed"]:
                 self._order(stream)
             else:

@@ -205,13 +205,15 @@ class Succession:
         """As `Pool.canary`."""
         return self._owner(epoch).canary(epoch)
 
-    def free(self, slot: Slot) -> None:
-        """A slot may be written again."""
+    def free(self, slots: Iterable[Slot]) -> None:
+        """Slots may be written again."""
         pools = self._pools()
-        if len(pools) > 1:
-            number = self._memory.table.worker(slot.segment)
-            pools = [pool for pool in pools if any(worker.number == number for worker in pool.workers())] or pools
-        pools[0].free(slot)
+        for slot in slots:
+            owners = pools
+            if len(pools) > 1:
+                number = self._memory.table.worker(slot.segment)
+                owners = [pool for pool in pools if any(worker.number == number for worker in pool.workers())] or pools
+            owners[0].free(slot)
 
     def workers(self) -> Iterator[WorkerHandle]:
         """Every worker there is."""
