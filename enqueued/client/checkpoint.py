@@ -82,6 +82,8 @@ class Checkpoint:
         item = self._subscription.item
         if item:
             epoch = item[3]  # of the last batch, whose epoch is at hand
+        elif self._canary is not None:
+            return self._canary  # the loaded state's: nothing was taken since
         if self._canary is None or self._canary[0] != epoch:
             limit = self._subscription.terms.batch_timeout or _CANARY_S
             deadline = time.monotonic() + limit
@@ -118,7 +120,7 @@ class Checkpoint:
             )
             if resized:
                 state = replace(state, index=0, ahead=(), missing=None if state.missing is None else ())
-        self._canary = state.canary
+        self._canary = state.canary if strict else None
         self._subscription.leave()
         self._subscription.item = []
         self._join(self._claim_of(state), state.canary if strict else None)

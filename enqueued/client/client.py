@@ -157,8 +157,10 @@ class Client:
         """
         if not self._resuming:
             self._epochs_done = 0
-        while self._epochs_done < n:
+        while True:
             self._resuming = False
+            if self._epochs_done >= n:
+                return
             epoch = Epoch(self._subscription.take, resumed=self._begin_epoch(), skip=partial(self._skip_epoch, n))
             if self._subscription.over:
                 return

@@ -111,7 +111,7 @@ class Subscription:
         course.follows = welcome["indexed"] and not self._split
         course.steady = not welcome["hooked"]
         course.window = welcome["reorder_window"]
-        course.learn(at[0], welcome["length"])
+        course.learn(at[0] if at[0] == 0 else -1, welcome["length"])  # that of a later one may be as yet unknown
         self._credit = max(1, min(self.terms.prefetch + 1, welcome["credit_limit"]))
         self._together = max(1, self._credit // 2)
         if not self._split:
