@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ class _Row:
     fd: int
     size: int
     worker: int
+    owner: int
     used: int = 0
     withdrawn: bool = False
     """Whether its worker has closed it or died; it goes when its last batch does."""
@@ -29,6 +31,10 @@ class SegmentTable:
         self.total_bytes = 0
         self.used_bytes = 0
         self.forgotten: list[int] = []
+        self.owned_bytes: Counter[int] = Counter()
+        """How much each owner's segments take."""
+        self.owned: Counter[int] = Counter()
+        """How many segments each owner has."""
 
     def __contains__(self, number: int) -> bool:
         return number in self._rows
@@ -36,10 +42,12 @@ class SegmentTable:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, number: int, fd: int, size: int, worker: int) -> None:
-        """A worker has created a segment."""
-        self._rows[number] = _Row(fd, size, worker)
+    def add(self, number: int, fd: int, size: int, worker: int, owner: int = 0) -> None:
+        """A worker has created a segment; it counts as its owner's also after the worker has died."""
+        self._rows[number] = _Row(fd, size, worker, owner)
         self.total_bytes += size
+        self.owned_bytes[owner] += size
+        self.owned[owner] += 1
 
     def descriptor(self, number: int) -> tuple[int, int] | None:
         """A segment's descriptor and size, for a client that wants to map it."""
@@ -97,6 +105,8 @@ class SegmentTable:
     def _drop(self, number: int) -> None:
         row = self._rows.pop(number)
         self.total_bytes -= row.size
+        self.owned_bytes[row.owner] -= row.size
+        self.owned[row.owner] -= 1
         self.forgotten.append(number)
         os.close(row.fd)  # a mapping that a socket still reads goes when its last view does
 

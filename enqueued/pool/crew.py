@@ -18,9 +18,10 @@ from enqueued.pool.deaths import Deaths
 from enqueued.pool.generation import Generation
 from enqueued.pool.generations import Generations
 from enqueued.pool.handle import WorkerHandle
-from enqueued.pool.memory import Memory
+from enqueued.pool.memory import Claim
 from enqueued.pool.options import PoolEvents, PoolOptions
 from enqueued.pool.reactor import Reactor
+from enqueued.pool.shares import Shares, allot
 from enqueued.source.spec import SourceSpec
 
 log = logging.getLogger("enqueued.pool")
@@ -41,19 +42,24 @@ class Crew:
     """The workers of all generations of a source, their orders and their answers."""
 
     def __init__(
-        self, spec: SourceSpec, options: PoolOptions, reactor: Reactor, memory: Memory, events: PoolEvents
+        self,
+        spec: SourceSpec,
+        options: PoolOptions,
+        reactor: Reactor,
+        claim: Claim,
+        shares: Shares,
+        events: PoolEvents,
     ) -> None:
         self.spec = spec
         self.options = options
         self.restarts = 0
         self.canaries = Canaries(spec.target)
-        self.needy = False
-        """Whether a worker has said since this was last cleared that it waits for memory."""
         self.make_s = 0.0
         """Mean time of a make; recent ones count most."""
         self._reactor = reactor
-        self._memory = memory
-        self._table = memory.table
+        self.claim = claim
+        self.share = (shares if spec.kind != "generator" else Shares()).join(options.workers, self._wake)
+        self._table = claim.table
         self._events = events
         self._loaded = self._stopping = False
         self._indexed = True
@@ -98,12 +104,21 @@ class Crew:
         ahead = 1 + int(_AHEAD_S / self.make_s) if self.make_s else 1
         return min(_MOST_DEPTH, ahead, fair)
 
+    @property
+    def making(self) -> int:
+        """How many positions are ordered and not made."""
+        return sum(map(len, self._backlog.values())) + sum(len(worker.outstanding) for worker in self.workers())
+
     def capacity(self) -> int:
-        """How many more positions it makes sense to order now: where makes are short, none until they are a handful."""
+        """How many more positions it makes sense to order now: where makes are short, none until they are a handful.
+
+        When others have lanes of which this stream could make use, one order waits for a lane, and so asks for it.
+        """
         if not self._loaded or self._stopping:
             return 0
         depth = self.depth
-        most = self.options.workers * depth
+        lanes = self.share.allowed
+        most = lanes * depth + (lanes < self.options.workers)
         room = most - sum(map(len, self._backlog.values()))
         for worker in self.workers():  # one that has more than its share, and waits for memory, takes nobody else's
             room -= min(len(worker.outstanding), depth * worker.lanes)
@@ -120,17 +135,57 @@ class Crew:
             if worker.seat == seat:
                 worker.pull(epoch, first, count)
 
-    def _dispatch(self, generation: Generation, waiting: deque[Position]) -> None:
+    def _wake(self) -> None:
+        self._hand_out()
+        for worker in self.workers():
+            worker.flush()
+
+    def _hand_out(self) -> None:
+        """Hand out what waits, to as many lanes as this stream may use now, over all of its generations."""
+        ready = [
+            (key, generation)
+            for key, waiting in self._backlog.items()
+            if waiting and (generation := self._generations.find(key)) is not None
+        ]
+        if not ready:
+            self.share.wait(0)
+            return
+        waits = 0
+        lanes = self.share.allowed
+        busy = [sum(map(_busy, generation.crew.values())) for _, generation in ready]
+        given = [lanes]
+        if self._generations.hooked:  # then there may be several, each with processes of its own
+            given = allot(lanes, [taken + len(self._backlog[key]) for taken, (key, _) in zip(busy, ready, strict=True)])
+        for (key, generation), taken, fair in zip(ready, busy, given, strict=True):
+            waiting = self._backlog[key]
+            before, others = len(waiting), self.share.busy - taken
+            idle = self._dispatch(generation, waiting, min(fair, lanes - others))
+            waits += min(len(waiting), idle)
+            if len(waiting) < before:  # whoever was given something last comes last
+                del self._backlog[key]
+                if waiting:
+                    self._backlog[key] = waiting
+        self.share.wait(waits)
+
+    def _dispatch(self, generation: Generation, waiting: deque[Position], lanes: int) -> int:
+        """Hand out what waits to `lanes` lanes of a generation, busy ones first; how many more could begin at once."""
         self._fill(generation)
-        crew = [worker for worker in generation.crew.values() if worker.up and not worker.stopping]
-        depth = self.depth
+        listening = [worker for worker in generation.crew.values() if worker.up and not worker.stopping]
+        crew, depth = listening, self.depth
+        if lanes < self.options.workers:
+            able = [worker for worker in crew if len(worker.needs) < worker.lanes]
+            crew = sorted(able, key=lambda one: -len(one.outstanding))[: max(0, lanes)]
         while waiting and crew:
             worker = min(crew, key=lambda one: len(one.outstanding) / one.lanes)
-            room = depth * worker.lanes - len(worker.outstanding)
+            # a thread begins with each order at once, so fewer lanes than threads are fewer orders
+            most = depth * worker.lanes if lanes >= worker.lanes else lanes + len(worker.needs)
+            room = most - len(worker.outstanding)
             if room <= 0:
-                return
+                break
             share = min(room, -(-len(waiting) // len(crew)))
             worker.order([waiting.popleft() for _ in range(share)])
+            self.note(worker)
+        return sum(max(0, worker.lanes - len(worker.outstanding)) for worker in listening) if waiting else 0
 
     def _fill(self, generation: Generation) -> None:
         """Have the workers made that a generation lacks."""
@@ -167,6 +222,11 @@ class Crew:
                 self._bury(generation, worker, "was told to stop")
         else:
             self._obey(generation, worker, message)
+            self.note(worker)
+
+    def note(self, worker: WorkerHandle) -> None:
+        """See how many lanes of a worker are busy now: one that waits for memory makes nothing."""
+        self.share.note(worker.number, _busy(worker), time.monotonic())
 
     def _obey(self, generation: Generation, worker: WorkerHandle, message: Message) -> None:
         fds = worker.channel.take_fds()
@@ -189,11 +249,12 @@ class Crew:
                 self._break(ConfigError("the daemon may open no more files: raise ulimit -n, or ask for fewer batches"))
                 return
             worker.granted -= size
-            self._memory.arrived(size)
-            self._table.add(number, fds[0], size, worker.number)
+            self.claim.arrived(size)
+            self._table.add(number, fds[0], size, worker.number, self.claim.number)
         elif "closed" in message:
             for number in message["closed"]:
                 self._table.withdraw(number)
+            self.claim.press()
         elif "failed" in message:
             self._deaths.reset()
             epoch, index, error = message["failed"]
@@ -202,7 +263,7 @@ class Crew:
         elif "need" in message:
             epoch, index, nbytes = message["need"]
             worker.needs[epoch, index] = nbytes
-            self.needy = True
+            self.claim.pressed = True
         elif "length" in message:
             epoch, length, error = message["length"]
             worker.asked.discard(epoch)
@@ -239,7 +300,8 @@ class Crew:
     ) -> None:
         generation.crew.pop(worker.number, None)
         self._table.withdraw_all(worker.number)
-        self._memory.arrived(worker.granted)
+        self.share.note(worker.number, 0, time.monotonic())
+        self.claim.arrived(worker.granted)
         name = f"worker {worker.seat} (pid {worker.pid})"
         error = {"message": f"{self.spec.target}: {name} {how}", "traceback": "", "worker": name}
         if not self._stopping:
@@ -259,3 +321,8 @@ class Crew:
         error = self._deaths.add(what, time.monotonic())
         if error is not None and not self._stopping:
             self._break(error)
+
+
+def _busy(worker: WorkerHandle) -> int:
+    """How many lanes of a worker make something: one that waits for memory does not."""
+    return max(0, min(len(worker.outstanding), worker.lanes) - len(worker.needs))

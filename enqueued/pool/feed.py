@@ -19,6 +19,7 @@ from enqueued.pool.options import PoolOptions
 from enqueued.pool.pace import Pace
 from enqueued.pool.reactor import Reactor
 from enqueued.pool.replicas import Replicas
+from enqueued.pool.shares import Shares
 from enqueued.pool.succession import Succession
 from enqueued.pool.supply import Supply
 from enqueued.pool.watch import Watch
@@ -55,6 +56,7 @@ class Feed:
         *,
         reactor: Reactor,
         memory: Memory,
+        shares: Shares,
         lag_timeout: float,
         reorder_window: int = 0,
         retries: int = 0,
@@ -86,7 +88,7 @@ class Feed:
         self._watched = 0.0
         self._described = False
         """Whether `header` comes from the source as it was loaded last."""
-        self._pools = Succession(spec, options, reactor, memory, self)
+        self._pools = Succession(spec, options, reactor, memory, shares, self)
         self._stream: Stream | None = None
         self.remembered: dict[str, Any] = {}
         """What the state file says of its groups."""
@@ -145,7 +147,7 @@ class Feed:
                 self._order(stream)
             else:
                 self._replicas.pull(stream)
-            if self._pools.needy:
+            if self._pools.claim.pressed:
                 self._supply.serve(stream, now)
             if now - self._remembered >= _MEMORY_S:
                 self._remembered = now
@@ -304,7 +306,7 @@ class Feed:
         groups = () if stream is None else tuple(_group_stats(stream, g, describe) for g in stream.groups.values())
         cursors = [group.cursor for group in stream.groups.values()] if stream is not None else []
         at = max(cursors, default=(0, 0))
-        outstanding = sum(len(worker.outstanding) for worker in self._pools.workers()) + len(self._replicas.owed)
+        outstanding = self._pools.making + len(self._replicas.owed)
         queued = stream.window.queued if stream is not None else 0
         return StreamStats(
             name=self.name,

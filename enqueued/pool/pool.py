@@ -15,9 +15,10 @@ from enqueued.pool.channel import Message
 from enqueued.pool.crew import Crew
 from enqueued.pool.deaths import death_of
 from enqueued.pool.generation import Generation, Root
-from enqueued.pool.memory import Memory
+from enqueued.pool.memory import Claim
 from enqueued.pool.options import PoolEvents, PoolOptions
 from enqueued.pool.reactor import Reactor
+from enqueued.pool.shares import Shares
 from enqueued.source.spec import SourceSpec
 
 log = logging.getLogger("enqueued.pool")
@@ -32,9 +33,15 @@ class Pool(Crew):
     """The processes of one source. `step` has to be called in every turn of the loop, `kill` in the end."""
 
     def __init__(
-        self, spec: SourceSpec, options: PoolOptions, reactor: Reactor, memory: Memory, events: PoolEvents
+        self,
+        spec: SourceSpec,
+        options: PoolOptions,
+        reactor: Reactor,
+        claim: Claim,
+        shares: Shares,
+        events: PoolEvents,
     ) -> None:
-        super().__init__(spec, options, reactor, memory, events)
+        super().__init__(spec, options, reactor, claim, shares, events)
         self._root: Root
         self._began = 0.0
         self._looked = 0.0
@@ -70,6 +77,7 @@ class Pool(Crew):
     def kill(self) -> None:
         """End what is left of the pool, now."""
         self._stopping = True
+        self.share.leave()
         self._root.end(0.0 if any(True for _ in self.workers()) or not self._loaded else 0.2)
         for generation in self._generations:
             self._disown(generation)
@@ -82,10 +90,9 @@ class Pool(Crew):
                 limit = f"{self.options.load_timeout:g} s (see --load-timeout)"
                 self._break(LoadError(f"{self.spec.target} was not loaded within {limit}"))
             return
-        for key in [key for key, waiting in self._backlog.items() if waiting]:
-            generation = self._generations.find(key)
-            if generation is not None:
-                self._dispatch(generation, self._backlog[key])
+        self.share.tick(now)
+        self._hand_out()
+        self.share.pass_on()
         self._ask_canaries()
         for worker in self.workers():
             worker.flush()

@@ -14,6 +14,7 @@ from enqueued.pool.memory import Memory
 from enqueued.pool.options import PoolEvents, PoolOptions
 from enqueued.pool.pool import Pool
 from enqueued.pool.reactor import Reactor
+from enqueued.pool.shares import Shares
 from enqueued.pool.tenure import Tenure
 from enqueued.source.spec import SourceSpec
 from enqueued.stream.core import Stream
@@ -33,7 +34,13 @@ class Succession:
     """
 
     def __init__(
-        self, spec: SourceSpec, options: PoolOptions, reactor: Reactor, memory: Memory, events: PoolEvents
+        self,
+        spec: SourceSpec,
+        options: PoolOptions,
+        reactor: Reactor,
+        memory: Memory,
+        shares: Shares,
+        events: PoolEvents,
     ) -> None:
         self.last_reload = ""
         """How the last reload went, in words; empty before the first."""
@@ -41,6 +48,9 @@ class Succession:
         self._spec = spec
         self._reactor = reactor
         self._memory = memory
+        self._shares = shares
+        self.claim = memory.join()
+        """What the stream has of the memory."""
         self._events = events
         self._next: Tenure | None = None
         self._at_once = self._closing = False
@@ -54,7 +64,7 @@ class Succession:
         """Those whose epochs somebody may need, by epoch; the last one's have no end."""
 
     def _make(self) -> Tenure:
-        return Tenure(self._spec, self.options, self._reactor, self._memory, self._events)
+        return Tenure(self._spec, self.options, self._reactor, self.claim, self._shares, self._events)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -155,6 +165,7 @@ class Succession:
             self._hand_on(self._tenures[0], stream)
         for tenure in self._tenures:
             tenure.pool.retire({epoch for epoch in in_use if epoch in tenure.epochs})
+            tenure.pool.share.awaited = stream.starving
 
     def _hand_on(self, tenure: Tenure, stream: Stream) -> None:
         """The epochs of a pool that nobody needs are the next one's from now on, and may have other lengths there."""
@@ -220,14 +231,15 @@ class Succession:
         return itertools.chain.from_iterable(pool.workers() for pool in self._pools())
 
     @property
-    def needy(self) -> bool:
-        """Whether a worker has said since this was last cleared that it waits for memory."""
-        return any(pool.needy for pool in self._pools())
+    def making(self) -> int:
+        """How many positions are ordered and not made."""
+        return sum(pool.making for pool in self._pools())
 
-    @needy.setter
-    def needy(self, value: bool) -> None:
+    def note(self, worker: WorkerHandle) -> None:
+        """See how many lanes of a worker are busy now."""
         for pool in self._pools():
-            pool.needy = value
+            if any(one is worker for one in pool.workers()):
+                pool.note(worker)
 
     @property
     def restarts(self) -> int:

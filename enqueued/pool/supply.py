@@ -15,12 +15,13 @@ _CLOSE_S = 0.5
 
 
 class Supply:
-    """Finds memory for the workers of a stream that wait for it, within the budget of the daemon."""
+    """Finds memory for the workers of a stream that wait for it, and gives back what is due to other streams."""
 
     def __init__(self, memory: Memory, pools: Succession, replicas: Replicas) -> None:
         self.batch_bytes = 0
         """The size of the largest batch so far."""
         self._memory = memory
+        self._claim = pools.claim
         self._pools = pools
         self._replicas = replicas
         self._closing: dict[int, float] = {}
@@ -28,8 +29,15 @@ class Supply:
 
     def serve(self, stream: Stream, now: float) -> None:
         """Find memory for workers that wait for it: free budget, else idle segments, else the batch needed last."""
-        self._pools.needy = False
+        claim = self._claim
+        claim.pressed = False
+        claim.has_clients = bool(stream.groups)
         requests = [(at, nbytes, worker) for worker in self._pools.workers() for at, nbytes in worker.needs.items()]
+        claim.lack(nbytes for _, nbytes, _ in requests)
+        if len(self._memory.claims) > 1:
+            if self.batch_bytes:
+                self.fit(stream, self.batch_bytes)
+            claim.giving = claim.owes > 0 and self._give_back(stream, now)
         if not requests:
             return
         # where all wait for memory, and none has the batch that a client waits for, the first of them must go on
@@ -37,10 +45,13 @@ class Supply:
         stuck = stuck and all(worker.needs or not worker.outstanding for worker in self._pools.workers())
         for at, nbytes, worker in sorted(requests, key=lambda request: request[0]):
             urgent = stuck or self._awaited(stream, worker)
-            if not self._memory.fits(nbytes) and (self._reclaim(now) or (urgent and self._evict(stream, at, worker))):
+            if not self._memory.fits(nbytes) and (
+                claim.owed or self._reclaim(now) or (urgent and self._evict(stream, at, worker))
+            ):
                 continue
-            if self._memory.grant(nbytes, urgent=urgent):
+            if claim.grant(nbytes, urgent=urgent):
                 worker.grant(at, nbytes)
+                self._pools.note(worker)
                 stuck = False
 
     def _awaited(self, stream: Stream, worker: WorkerHandle) -> bool:
@@ -50,11 +61,12 @@ class Supply:
             return any(at in worker.outstanding for at in awaited)
         return self._replicas.awaited(worker.seat, awaited)
 
-    def _reclaim(self, now: float) -> bool:
-        """Ask for an idle segment back; whether one may come."""
+    def _reclaim(self, now: float, nbytes: int = 1) -> bool:
+        """Ask for idle segments of so many bytes back; whether one may come."""
         idle = {segment: worker for worker, segment in self._memory.table.idle()}
         self._closing = {segment: asked for segment, asked in self._closing.items() if segment in idle}
         crew = {worker.number: worker for worker in self._pools.workers()}
+        found = 0
         for segment, number in idle.items():
             worker = crew.get(number)
             if worker is not None and not worker.needs:  # one that needs memory has closed what it could
@@ -62,10 +74,16 @@ class Supply:
                 if asked == now:
                     worker.close_segments([segment])
                 if now - asked < _CLOSE_S:  # a busy one closes it between two batches
-                    return True
-        return False
+                    found += (self._memory.table.descriptor(segment) or (0, 0))[1]
+                    if found >= nbytes:
+                        break
+        return found > 0
 
-    def _evict(self, stream: Stream, at: Position, needy: WorkerHandle) -> bool:
+    def _give_back(self, stream: Stream, now: float) -> bool:
+        """Give back what another stream waits for; whether something may come."""
+        return self._reclaim(now, self._claim.owes) or self._evict(stream, (0, -1), None)
+
+    def _evict(self, stream: Stream, at: Position, needy: WorkerHandle | None) -> bool:
         """Make a segment idle whose batches are needed last, and later than position `at`; whether there is one.
 
         A slot alone would be filled again by the worker whose segment it lies in, and help nobody else.
@@ -78,11 +96,11 @@ class Supply:
         for segment, entries in found.items():
             if self._memory.table.worker(segment) in crew and self._memory.table.used(segment) == len(entries):
                 stream.evict(entries)
-                self._pools.needy = True  # to have it closed before it is written again
+                self._claim.pressed = True  # to have it closed before it is written again
                 return True
         return False
 
     def fit(self, stream: Stream, nbytes: int) -> None:
         """Look ahead no further than the memory goes for batches of this size."""
         self.batch_bytes = nbytes
-        stream.resize(self._memory.room(nbytes) - self._pools.options.workers)
+        stream.resize(self._claim.room(nbytes) - self._pools.options.workers)

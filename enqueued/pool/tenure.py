@@ -6,10 +6,11 @@ from enqueued.arena.segment import Slot
 from enqueued.batch import Position
 from enqueued.errors import EnqueuedError
 from enqueued.pool.channel import Message
-from enqueued.pool.memory import Memory
+from enqueued.pool.memory import Claim
 from enqueued.pool.options import PoolEvents, PoolOptions
 from enqueued.pool.pool import Pool
 from enqueued.pool.reactor import Reactor
+from enqueued.pool.shares import Shares
 from enqueued.source.spec import SourceSpec
 
 
@@ -20,9 +21,15 @@ class Tenure:
     """
 
     def __init__(
-        self, spec: SourceSpec, options: PoolOptions, reactor: Reactor, memory: Memory, events: PoolEvents
+        self,
+        spec: SourceSpec,
+        options: PoolOptions,
+        reactor: Reactor,
+        claim: Claim,
+        shares: Shares,
+        events: PoolEvents,
     ) -> None:
-        self.pool = Pool(spec, options, reactor, memory, self)
+        self.pool = Pool(spec, options, reactor, claim, shares, self)
         self.epochs = range(0)
         """The epochs that it makes; none before it replaces another, and none after it was replaced."""
         self.failure: EnqueuedError | None = None

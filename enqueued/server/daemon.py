@@ -23,6 +23,7 @@ from enqueued.errors import ConfigError, EnqueuedError
 from enqueued.pool.feed import Feed
 from enqueued.pool.memory import Memory
 from enqueued.pool.options import PoolOptions
+from enqueued.pool.shares import Shares
 from enqueued.server.control import Commands, Control
 from enqueued.server.endpoint import Endpoint
 from enqueued.server.handoff import HandOff
@@ -56,6 +57,7 @@ class Daemon:
         self._notifier = Notifier(environ)
         self._loop = Loop()
         self._memory = Memory(settings.daemon.max_queue_bytes)
+        self._shares = Shares()
         self._began = time.monotonic()
         self._incarnation = secrets.token_hex(8)
         self._signals: list[int] = []
@@ -94,6 +96,7 @@ class Daemon:
             options,
             reactor=self._loop,
             memory=self._memory,
+            shares=self._shares,
             lag_timeout=stream.lag_timeout,
             reorder_window=stream.reorder_window,
             retries=stream.retries,

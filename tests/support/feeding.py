@@ -15,6 +15,7 @@ from enqueued.errors import EnqueuedError
 from enqueued.pool.feed import Feed
 from enqueued.pool.memory import Memory
 from enqueued.pool.options import PoolOptions
+from enqueued.pool.shares import Shares
 from enqueued.server.loop import Loop
 from enqueued.source.spec import SourceSpec
 from enqueued.stream.decisions import Deliver, EndEpoch
@@ -43,6 +44,7 @@ class Feeding:
             options,
             reactor=self.loop,
             memory=self.memory,
+            shares=Shares(),
             lag_timeout=10.0,
             on_broken=self.broken.append,
             **feed,

@@ -1,0 +1,211 @@
+"""Several streams in one daemon: they share the lanes and the memory, and nothing else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from enqueued import Client
+from serving import Serving
+from sources.shared import beside, makes, most_at_once
+from waiting import until
+
+MB = 1 << 20
+
+
+def config(folder: Path, **streams: dict[str, Any]) -> tuple[str, str]:
+    """``--config FILE`` for streams and their settings."""
+    text = ""
+    for name, settings in streams.items():
+        text += f"[stream.{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in settings.items())
+    path = folder / "streams.toml"
+    path.write_text(text)
+    return "--config", str(path)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()
+
+
+def noted(notes: Path, name: str, kind: str = "Noted", **arguments: Any) -> dict[str, Any]:
+    """The settings of a stream with two workers that notes its makes."""
+    return {"sequence": f"sources.shared:{kind}", "args": {"path": str(notes), "name": name, **arguments}, "workers": 2}
+
+
+def both(*tasks: Callable[[], object]) -> None:
+    """Run tasks in threads, to their ends; what one raises is raised."""
+    errors: list[BaseException] = []
+
+    def run(task: Callable[[], object]) -> None:
+        try:
+            task()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(task,)) for task in tasks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def stream_stats(daemon: Serving, name: str) -> dict[str, Any]:
+    """The snapshot of one stream."""
+    found: dict[str, Any] = next(stream for stream in daemon.stats()["streams"] if stream["name"] == name)
+    return found
+
+
+def waits(stats: dict[str, Any]) -> bool:
+    """Whether a stream has workers and something to make, and none of them makes it."""
+    return bool(stats["making"]) and {worker["state"] for worker in stats["workers"]} == {"idle"}
+
+
+def place(daemon: Serving, name: str) -> str:
+    """The address of one stream."""
+    return f"{daemon.endpoint}/{name}"
+
+
+@pytest.mark.parametrize("pool", ["process", "thread"])
+@pytest.mark.parametrize(("make_s", "length"), [(0.01, 60), (0.0, 1500)])
+def test_streams_together_make_no_more_at_a_time_than_one_alone(
+    make_s: float, length: int, pool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four workers, two lanes: both streams get on, each with a fair part, also where orders are given far ahead."""
+    notes = tmp_path / "notes"
+    settings = {
+        name: noted(notes, name, length=length, make_s=make_s) | {"max_queue_size": 64, "pool": pool}
+        for name in ("train", "val")
+    }
+    with Serving(*config(tmp_path, **settings)) as daemon:
+        monkeypatch.setenv("ENQUEUED_ENDPOINT", daemon.endpoint)
+        with Client("train") as train, Client("val", fixed_epoch=0) as val:
+
+            def take(client: Client) -> None:
+                assert [int(batch[0]) for batch in client] == list(range(length))
+
+            both(lambda: take(train), lambda: take(val))
+            both(lambda: take(train), lambda: take(val))
+    found = makes(notes)
+    assert most_at_once(found) == 2
+    if make_s:  # else the clients are slower than the workers, and decide who makes how much
+        middle = [name for what, name, _ in found[len(found) // 4 : len(found) // 2] if what == "+"]
+        assert all(middle.count(name) >= len(middle) // 4 for name in ("train", "val"))
+
+
+def test_a_lone_stream_uses_every_lane(tmp_path: Path) -> None:
+    """What others do not use is not kept for them."""
+    notes = tmp_path / "notes"
+    settings = {name: noted(notes, name, make_s=0.02) | {"max_queue_size": 4} for name in ("train", "val")}
+    with Serving(*config(tmp_path, **settings)) as daemon:
+        until(lambda: len(makes(notes)) == 16, 20, "both have their first batches")
+        with daemon.client(place(daemon, "train")) as client:
+            assert len(list(client)) == 50
+        later = makes(notes)[16:]
+        assert {name for _, name, _ in later} == {"train"}
+        assert most_at_once(later) == 2
+        assert beside(later) >= 15
+
+
+def test_a_stream_that_wakes_gets_the_next_lane_that_comes_free(tmp_path: Path) -> None:
+    """However long the others' makes take, and however much they have still to make."""
+    notes, gate = tmp_path / "notes", tmp_path / "gate"
+    settings = {
+        "train": noted(notes, "train", gate=str(gate)),
+        "val": noted(notes, "val", "NotedLate", gate=f"{gate}val", length=5),
+    }
+    with Serving(*config(tmp_path, **settings)) as daemon:
+        until(lambda: len(makes(notes)) == 2, 20, "all lanes are busy")
+        (tmp_path / "gateval").touch()
+        with daemon.client(place(daemon, "val")) as client:
+            until(lambda: waits(stream_stats(daemon, "val")), 20, "it wants a lane")
+            assert len(makes(notes)) == 2
+            (tmp_path / "gate0").touch()
+            assert len(list(client)) == 5
+        later = makes(notes)[2:]
+        assert later[:2] == [("-", "train", 0), ("+", "val", 0)]
+        for index in range(50):
+            (tmp_path / f"gate{index}").touch()
+        assert most_at_once(makes(notes)) == 2
+
+
+def test_generations_of_a_source_share_its_lanes(tmp_path: Path) -> None:
+    """Clients in different epochs have processes of their own, and no more lanes for that; all get on."""
+    notes = tmp_path / "notes"
+    settings = {"train": noted(notes, "train", "NotedHooked", length=30, make_s=0.005) | {"lag_timeout": 0.05}}
+    with Serving(*config(tmp_path, **settings)) as daemon:
+        clients = [daemon.client(fixed_epoch=epoch) for epoch in range(3)]
+        try:
+            both(*[lambda client=client: [list(client) for _ in range(2)] for client in clients])
+        finally:
+            for client in clients:
+                client.close()
+    assert most_at_once(makes(notes)) == 2
+
+
+def test_each_stream_has_its_own_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal seeds give equal batches, in one daemon too."""
+    source = {"sequence": "sources.pooled:Augmented", "args": {"length": 8}}
+    seeds = {"train": 1, "val": 2, "again": 1}
+    with Serving(*config(tmp_path, **{name: source | {"seed": seed} for name, seed in seeds.items()})) as daemon:
+        monkeypatch.setenv("ENQUEUED_ENDPOINT", daemon.endpoint)
+        found = {}
+        for name in seeds:
+            with Client(name, fixed_epoch=0) as client:
+                found[name] = [batch["x"].tolist() for batch in client]
+                assert found[name] == [batch["x"].tolist() for batch in client]
+    assert found["train"] == found["again"]
+    assert not any(mine == other for mine, other in zip(found["train"], found["val"], strict=True))
+
+
+def sized(nbytes: int, length: int, **settings: Any) -> dict[str, Any]:
+    """A stream of large batches."""
+    return {"sequence": "sources.pooled:Sized", "args": {"sizes": [nbytes], "length": length}, **settings}
+
+
+@pytest.mark.parametrize("limit", ["6mb", "1mb"])
+def test_two_streams_of_large_batches_pass_through_little_memory(limit: str, tmp_path: Path) -> None:
+    """A few segments, or less than one: both clients get all of it."""
+    settings = {name: sized(3 * MB, 20, workers=2) for name in ("train", "val")}
+    with Serving(*config(tmp_path, **settings), "--max-queue-bytes", limit) as daemon:
+
+        def take(name: str) -> None:
+            with daemon.client(place(daemon, name)) as client:
+                for _ in range(2):
+                    for index, batch in enumerate(client):
+                        np.testing.assert_array_equal(batch[:: MB // 4], index)
+                    assert index == 19
+
+        both(lambda: take("train"), lambda: take("val"))
+        assert daemon.stats()["streams"][0]["slot_bytes"] <= 6 * MB + 12 * 4 * MB
+
+
+def test_a_stream_that_came_first_gives_memory_back(tmp_path: Path) -> None:
+    """It may use what nobody else does; another that has a client then has a fair part, and keeps it."""
+    gate = tmp_path / "gate"
+    train = sized(520_000, 1000, max_queue_size=500, workers=2)
+    val = {**train, "sequence": "sources.shared:LateSized", "args": {**train["args"], "gate": str(gate)}}
+    with Serving(*config(tmp_path, train=train, val=val), "--max-queue-bytes", "16mb") as daemon:
+
+        def ready(name: str) -> int:
+            found: int = stream_stats(daemon, name)["ready"]
+            return found
+
+        with daemon.client(place(daemon, "train")) as first:
+            next(iter(first))
+            until(lambda: ready("train") >= 20, 20, "it uses all memory")
+            gate.touch()
+            with daemon.client(place(daemon, "val")) as second:
+                epoch = iter(second)
+                assert [int(next(epoch)[0]) for _ in range(40)] == list(range(40))
+                until(lambda: ready("val") >= 10 and ready("train") >= 10, 20, "both look ahead")
+                assert [int(next(epoch)[0]) for _ in range(40)] == list(range(40, 80))
+        assert daemon.stats()["streams"][0]["slot_bytes"] <= 16 * MB + 8 * MB
