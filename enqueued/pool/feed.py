@@ -28,7 +28,7 @@ from enqueued.stats import GroupStats, MemberStats, StreamStats
 from enqueued.stream.core import Stream
 from enqueued.stream.decisions import Decision
 from enqueued.stream.group import Group, Member
-from enqueued.stream.plan import FAR
+from enqueued.stream.places import FAR
 from enqueued.stream.record import restore
 
 log = logging.getLogger("enqueued.pool")

@@ -12,16 +12,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from enqueued.batch import Position
-from enqueued.stream.decisions import Decision, Deliver, EndEpoch, Over
-from enqueued.stream.group import Group, Lease, Member, Team
-from enqueued.stream.roster import Roster
-from enqueued.stream.window import FAILED, GONE, ORDERED, READY, WAITING, Entry
+from enqueued.stream.delivery import Delivery
+from enqueued.stream.places import FAR
+from enqueued.stream.window import FAILED, ORDERED, READY, WAITING, Entry
 
 DEATHS = 3
 """A position that has killed this many workers is given up."""
 
 
-class Stream(Roster):
+class Stream(Delivery):
     """The state of one stream: its window, its groups and what it has still to tell them.
 
     `indexed` sources can be asked for any position again; a streamed one only goes forward. A ready batch may overtake
@@ -44,7 +43,7 @@ class Stream(Roster):
     ) -> None:
         super().__init__(name, indexed=indexed, max_queue_size=max_queue_size, lag_timeout_s=lag_timeout_s, now=now)
         self.reorder_window = reorder_window
-        self.delivered = self.made_count = self.failed_count = self.skipped_count = 0
+        self.made_count = self.failed_count = self.skipped_count = 0
         self._retries = retries
         self._skip = skip
         if epochs is not None:
@@ -144,15 +143,21 @@ class Stream(Roster):
         if not entry.wanted:
             self.window.settle(entry)
         near = self.reorder_window
-        for group in self.holders:
+        for group in self._single:
             at = group.cursor
             if (
                 at == position
-                or (group.redeliver and position in group.redeliver)
+                or (group.redeliver and group.owes(position, FAR))
                 or (near and at[0] == position[0] and 0 < position[1] - at[1] <= near)
-                or (group.team is not None and (not self.indexed or position in self.extras(group)))
             ):
                 self._dirty[group] = None
+        for team in self._crews:
+            for lane in team.takers(position):
+                if lane.cursor == position:
+                    self._dirty[lane] = None
+            self._dirty.update(dict.fromkeys(self._stands_in(team, position)))
+            if not self.indexed and not self.apart(team, team.rear()):  # the step is whole
+                self._dirty.update(team.waiting)
 
     def lost(self, position: Position, error: Any, *, killed: bool = True) -> None:
         """The worker that had a position is gone: order it again, or fail with `error` when it `killed` too many."""
@@ -208,169 +213,7 @@ class Stream(Roster):
         if len(self.groups) > 1 and self.waited_for() != self.holders:
             self.rehold()
 
-    # -- deliveries ---------------------------------------------------------------------------------------------
-
-    def decisions(self) -> list[Decision]:
-        """What has to be told to members, in order; each is told once."""
-        while self._dirty:
-            self._pump(self._dirty.popitem()[0])
-        outbox, self._outbox = self._outbox, []
-        return outbox
-
-    def _pump(self, group: Group) -> None:
-        while group.members and not self._held_back(group):
-            if group.team is not None and group.cursor[1] == group.rank and self.end_of(group, group.cursor[0]) == 0:
-                if not self._complain(group, group.team):
-                    return
-                continue
-            again = self._next_again(group) if group.redeliver else None
-            at = group.cursor if again is None else again
-            if again is None and self._at_end(group):
-                if group.cursor == at:
-                    return
-                continue
-            if group.team is not None and self.apart(group, at):
-                group.team.waiting[group] = None
-                return
-            position = self.real(group, at)
-            entry = self.window.entries.get(position)
-            if (entry is None or entry.state < READY) and not self.gone(position):
-                entry = self._overtaking(group) if self.reorder_window and again is None else None
-                if entry is None:
-                    return
-                at = entry.position
-            member = group.hungry_member()
-            if member is None:
-                return
-            if entry is None:
-                entry = self._miss(position, (position[0], position[1] + 1) if again else self.next_kept(position))
-            if again is not None:
-                group.redeliver.remove(again)
-                heapq.heapify(group.redeliver)
-            elif at == group.cursor:
-                group.cursor = self._after(group, entry)
-                group.step()
-            else:
-                group.taken.add(at)
-                self._picky = True
-            self._deliver(group, member, entry, at, again is not None)
-
-    def _complain(self, group: Group, team: Team) -> bool:
-        """Tell a rank that a whole epoch has no step for it; whether that could be told."""
-        member = group.hungry_member()
-        if member is None or self.apart(group, group.cursor):
-            team.waiting[group] = None
-            return False
-        at = group.cursor
-        entry = Entry(at)
-        entry.state, entry.wanted = FAILED, False
-        entry.error = {
-            "message": f"epoch {at[0]} has {self.lengths[at[0]]} batches, fewer than the {team.world_size} ranks, so "
-            'that nothing is left with tail="drop"; use tail="pad"'
-        }
-        group.cursor = (at[0], at[1] + group.stride)
-        self._deliver(group, member, entry, at, again=False)
-        return True
-
-    def _held_back(self, group: Group) -> bool:
-        """Whether it waits for members of before, or for the state file."""
-        return self.now < group.held_until or (group.most is not None and group.delivered >= group.most)
-
-    def _after(self, group: Group, entry: Entry) -> Position:
-        """The cursor after an entry that was delivered there: the next one of its own."""
-        epoch, index = group.cursor
-        if group.team is None:
-            return entry.follower
-        steps = -(-(entry.follower[1] - index) // group.stride) if entry.state == GONE else 1
-        return epoch, index + max(1, steps) * group.stride
-
-    def _overtaking(self, group: Group) -> Entry | None:
-        """A ready batch that may be given before the one at the cursor."""
-        epoch, index = group.cursor
-        if group.team is not None:
-            return None  # the batches of one step belong together
-        for ahead in range(index + 1, min(index + self.reorder_window, self.lengths.get(epoch, 0) - 1) + 1):
-            entry = self.window.entries.get((epoch, ahead))
-            if entry is not None and entry.state >= READY and (epoch, ahead) not in group.taken:
-                return entry
-        return None
-
-    def _next_again(self, group: Group) -> Position | None:
-        """A position to deliver again that is ready now, or gone; one that must be made first holds up nothing."""
-        for position in group.redeliver:
-            entry = self.window.entries.get(position)
-            if self.gone(position) if entry is None else entry.state >= READY:
-                return position
-        return None
-
-    def _miss(self, first: Position, stop: Position) -> Entry:
-        """What a group of a streamed source gets for the positions that went by while it had stopped."""
-        entry = self.window.add(first)
-        entry.state, entry.follower = GONE, stop
-        entry.error = {
-            "message": f"positions {first[0]}:{first[1]} up to {stop[0]}:{stop[1]} went by while this group took "
-            "nothing for the lag time; a streamed source cannot make them again (see --lag-timeout)"
-        }
-        return entry
-
-    def _at_end(self, group: Group) -> bool:
-        """Whether the cursor is at an epoch's end or the stream's; moves it on, and says so, when that is allowed."""
-        epoch, index = group.cursor
-        if index < self.end_of(group, epoch) and (self.end is None or group.cursor < self.end):
-            return False
-        if self.held_up(group) or group.redeliver:
-            return True
-        if self.end is not None and group.cursor >= self.end:
-            for member in group.members.values():
-                if not member.over:
-                    member.over = True
-                    self._outbox.append(Over(member.name, group.generation))
-            return True
-        group.cursor = group.first(epoch + 1)
-        for member in group.members.values():
-            self._outbox.append(EndEpoch(member.name, group.generation, epoch, self.lengths[epoch]))
-        return True
-
-    def _deliver(self, group: Group, member: Member, entry: Entry, at: Position, again: bool) -> None:
-        lease = Lease(member.next_lease, entry, at)
-        member.next_lease += 1
-        member.leases[lease.number] = lease
-        entry.uses += 1
-        if entry.slot is None:
-            lease.released = True
-        redelivered = again or at < group.repeated_below or group.suspects > 0
-        group.suspects -= group.suspects > 0 and not again
-        member.delivered += 1
-        group.delivered += 1
-        self.delivered += 1
-        group.redelivered += redelivered
-        member.last_delivery_s = group.last_delivery_s = self.now
-        if group.team is not None:
-            group.team.last_delivery_s = self.now
-        if entry.wanted and not self.wanted(entry.position):
-            self.window.want(entry, False)
-        what = (entry.position, entry.slot, entry.error, redelivered, at != entry.position)
-        self._outbox.append(Deliver(member.name, lease.number, group.generation, *what))
-        if group.team is not None and group.team.waiting:
-            self._dirty.update(group.team.waiting)
-            group.team.waiting.clear()
-
     # -- for the stats ------------------------------------------------------------------------------------------
-
-    def waits_for(self, group: Group) -> str:
-        """Who holds a group up, in words; empty when that is nobody, or the workers."""
-        if self.now < group.held_until:
-            return f"members of before: {group.back} of {group.expected} have come back"
-        if group.team is not None and group.team.absent:
-            return _ranks(group.team.absent)
-        if self.held_up(group):
-            held = {name: len(member.unacknowledged()) for name, member in group.members.items()}
-            return ", ".join(f"{name} to acknowledge {count}" for name, count in held.items() if count)
-        if not group.hungry() or self.real(group, group.cursor) in self.window.entries:
-            return ""
-        behind = [g for g in self.holders if g is not group and g.cursor < group.cursor and not g.hungry()]
-        rear = min(behind, key=lambda g: g.cursor, default=None)
-        return "" if rear is None else f"{rear.name} at {rear.cursor[0]}:{rear.cursor[1]}"
 
     @property
     def starving(self) -> bool:
@@ -381,9 +224,3 @@ class Stream(Roster):
     def full(self) -> bool:
         """Whether as much is made ahead as may be."""
         return self.window.queued >= self.limit
-
-
-def _ranks(absent: list[int]) -> str:
-    """Which ranks are not there, however many they are."""
-    few = ", ".join(map(str, absent[:8])) + ", ..." * (len(absent) > 8)
-    return f"rank {few}, which is not there" if len(absent) == 1 else f"ranks {few}, which are not there"

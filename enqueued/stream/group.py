@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
+from bisect import bisect_left, insort
 from collections import deque
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from enqueued.batch import Position
-from enqueued.errors import ProtocolError
 from enqueued.stream.window import Entry
+
+if TYPE_CHECKING:
+    from enqueued.stream.team import Team
 
 
 class Lease:
@@ -31,7 +32,9 @@ class Lease:
 class Member:
     """One client of a group; it may hold up to `credit` leases."""
 
-    __slots__ = ("acked", "credit", "delivered", "group", "last_delivery_s", "leases", "name", "next_lease", "over")
+    __slots__ = (
+        "acked", "credit", "delivered", "group", "last_delivery_s", "leases", "name", "next_lease", "over", "returned"
+    )  # fmt: skip
 
     def __init__(self, name: str, group: Group, now: float) -> None:
         self.name = name
@@ -45,6 +48,8 @@ class Member:
         self.last_delivery_s = now
         self.over = False
         """Whether it was told that the stream is over."""
+        self.returned = False
+        """Whether its group knows what it had before the daemon was restarted."""
 
     @property
     def hungry(self) -> bool:
@@ -56,62 +61,20 @@ class Member:
         return [lease.position for lease in self.leases.values() if not lease.done]
 
 
-class Team:
-    """The ranks of a coordinated group. Each rank has a lane, which is a group of one member, or of none."""
-
-    __slots__ = ("lanes", "last_delivery_s", "name", "origin", "tail", "waiting", "world_size")
-
-    def __init__(
-        self,
-        name: str,
-        world_size: int,
-        tail: str,
-        origin: Position | None,
-        place: Position,
-        base: Position,
-        now: float,
-    ) -> None:
-        self.name = name
-        self.world_size = world_size
-        self.tail = tail
-        self.origin = origin
-        """The saved position from which all ranks go on, if there is one."""
-        self.last_delivery_s = now
-        self.lanes = {rank: Lane(self, rank, place, base, now) for rank in range(world_size)}
-        self.waiting: dict[Group, None] = {}
-        """Lanes that could go on and wait for another rank."""
-
-    @property
-    def present(self) -> list[int]:
-        """The ranks that are there."""
-        return [rank for rank, lane in self.lanes.items() if lane.members]
-
-    @property
-    def absent(self) -> list[int]:
-        """The ranks that have not come yet, or have left."""
-        return [rank for rank, lane in self.lanes.items() if not lane.members]
-
-    @property
-    def idle(self) -> bool:
-        """Whether it waits for a rank of its own: one that is not there, or one that takes nothing."""
-        rear = min(self.lanes.values(), key=lambda lane: lane.place(lane.cursor))
-        return bool(self.absent) or not rear.hungry()
-
-
 class Group:
     """A set of members that see each position once between them; `cursor` is the next position to deliver.
 
     `planned` is a position from the cursor on up to which every position that it takes is in the window: where planning
-    goes on. A lane takes every `stride`-th position from its `rank` on, counted from `base`; its cursor may be beyond
-    the epoch's end, where the pads are.
+    goes on. A lane (in `team.py`) takes every `stride`-th position from its `rank` on, counted from `base`.
     """
 
     __slots__ = ("back", "base", "cursor", "delivered", "expected", "generation", "held_until", "last_delivery_s",
                  "members", "most", "name", "planned", "private", "rank", "redeliver", "redelivered", "repeated_below",
                  "seen", "stride", "suspects", "taken", "team", "turn", "written")  # fmt: skip
 
-    def __init__(self, name: str, private: bool, cursor: Position, now: float) -> None:
+    def __init__(self, name: str, private: bool, cursor: Position, now: float, team: Team | None = None) -> None:
         self.name = name
+        self.team = team
         self.private = private
         """Whether it has one member only, which may move it."""
         self.cursor = cursor
@@ -121,7 +84,7 @@ class Group:
         self.turn: deque[Member] = deque()
         """Members in the order in which they are served."""
         self.redeliver: list[Position] = []
-        """A heap of positions that a departed member held."""
+        """The positions that a departed member held, in order."""
         self.taken: set[Position] = set()
         """Positions beyond the cursor that were delivered out of order."""
         self.repeated_below: Position = (0, 0)
@@ -132,7 +95,6 @@ class Group:
         self.redelivered = 0
         self.last_delivery_s = now
         # a lane
-        self.team: Team | None = None
         self.rank = 0
         self.stride = 1
         self.base: Position = (0, 0)
@@ -181,79 +143,27 @@ class Group:
 
     def take_back(self, position: Position) -> None:
         """Put a position that a departed member held in line for another member."""
-        heapq.heappush(self.redeliver, position)
+        insort(self.redeliver, position)
+
+    def owes(self, position: Position, most: int) -> bool:
+        """Whether a position is one of the first `most` to deliver again."""
+        at = bisect_left(self.redeliver, position)
+        return at < most and at < len(self.redeliver) and self.redeliver[at] == position
+
+    def repay(self, position: Position) -> None:
+        """A position that it owes is delivered again."""
+        del self.redeliver[bisect_left(self.redeliver, position)]
 
     def hungry(self) -> bool:
         """Whether some member may be given a batch."""
         return any(member.hungry for member in self.members.values())
 
+    def go(self, cursor: Position) -> None:
+        """Set the cursor."""
+        self.cursor = cursor
+
     def step(self) -> None:
         """Move the cursor on over what was taken before its turn."""
         while self.cursor in self.taken:
             self.taken.remove(self.cursor)
-            self.cursor = (self.cursor[0], self.cursor[1] + self.stride)
-
-    def rewind(self) -> None:
-        """A lane whose member has left stands where that had not acknowledged; what is given again is marked."""
-        self.repeated_below = max(self.repeated_below, self.cursor)
-        self.cursor = min([self.cursor, *self.unacknowledged()])
-
-
-class Lane(Group):
-    """What one rank takes: every `stride`-th position from its rank on."""
-
-    __slots__ = ()
-
-    def __init__(self, team: Team, rank: int, place: Position, base: Position, now: float) -> None:
-        super().__init__(f"{team.name}/{rank}", True, (place[0], place[1] + rank), now)
-        self.team, self.rank, self.stride, self.base = team, rank, team.world_size, base
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Where a named group without members stands.
-
-    `missing` lies before `position` and is still to be delivered, `taken` after it and was. So many `members` lost it,
-    by a crash of the daemon or a reset, and are expected back until `until`; `ahead` more may have been delivered.
-    """
-
-    position: Position
-    missing: tuple[Position, ...] = ()
-    taken: tuple[Position, ...] = ()
-    generation: int = 0
-    ranks: bool = False
-    members: int = 0
-    ahead: int = 0
-    until: float = 0.0
-
-    def to_plain(self) -> list[Any]:
-        """Plain data for the state file, without `until`."""
-        return [getattr(self, name) for name in _STORED]
-
-    @classmethod
-    def from_plain(cls, plain: Any, until: float) -> Stored:
-        """What `to_plain` described. Raises `ProtocolError`."""
-        try:
-            position, missing, taken, generation, ranks, members, ahead = plain
-            return cls(
-                _position(position),
-                tuple(map(_position, missing)),
-                tuple(map(_position, taken)),
-                int(generation),
-                bool(ranks),
-                int(members),
-                int(ahead),
-                until,
-            )
-        except (TypeError, ValueError) as error:
-            raise ProtocolError(f"not a stored group: {error}") from None
-
-
-_STORED = ("position", "missing", "taken", "generation", "ranks", "members", "ahead")
-
-
-def _position(plain: Any) -> Position:
-    epoch, index = plain
-    if type(epoch) is not int or type(index) is not int or epoch < 0 or index < 0:
-        raise ValueError(f"no position: {plain!r}")
-    return epoch, index
+            self.cursor = (self.cursor[0], self.cursor[1] + 1)

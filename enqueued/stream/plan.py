@@ -13,173 +13,62 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from enqueued.batch import Position
 from enqueued.stream.group import Group
-from enqueued.stream.window import GONE, ORDERED, READY, WAITING, Entry, Window
-
-FAR = 1 << 62
-"""A distance that is more than any window."""
-
-_NEAR_EPOCHS = 64
+from enqueued.stream.places import FAR, NEAR_EPOCHS, Places
+from enqueued.stream.team import Lane, Team
+from enqueued.stream.window import ORDERED, READY, WAITING, Entry
 
 
-class Plan:
-    """The window, the known epoch lengths, and the groups whose positions are worth making."""
+class Plan(Places):
+    """The groups whose positions are worth making, and what of these is made already."""
 
     def __init__(self, *, indexed: bool, max_queue_size: int, lag_timeout_s: float, now: float) -> None:
-        self.indexed = indexed
+        super().__init__(indexed=indexed)
         self.max_queue_size = max_queue_size
         self.limit = max_queue_size
         """How many batches may queue now: `max_queue_size`, or fewer when memory is short."""
         self.lag_timeout_s = lag_timeout_s
         self.now = now
-        self.window = Window()
-        self.lengths: dict[int, int] = {}
         self.asked: set[int] = set()
         """Epochs whose opening was asked for and has not been answered."""
         self.groups: dict[str, Group] = {}
+        """All groups; of a team its lanes."""
+        self.teams: dict[str, Team] = {}
         self.idle = Group("", True, (0, 0), now)
         """Stands in when there is no group, so that the first positions are ready for the next one."""
-        self.holders = [self.idle]
+        self.holders: dict[Group, None] = {self.idle: None}
         """The groups that the window is kept for."""
         self.again: list[Position] = []
         """A heap of positions whose worker died."""
-        self.head: Position = (0, 0)
-        """The next position of a streamed source that was never ordered."""
-        self.end: Position | None = None
-        self.skipped: dict[int, set[int]] = {}
-        """By epoch the indices that cannot be made and are to be left out."""
-        self.reached: Position = (0, 0)
-        """What follows all that a streamed source has given."""
         self._share = max_queue_size
+        self._single: list[Group] = [self.idle]
+        """Those of the holders that are no lanes."""
+        self._crews: list[Team] = []
+        """The teams of the others."""
         self._picky = False
-        """Whether some group that counts takes less than everything that follows its cursor."""
+        """Whether some holder takes less than everything that follows its cursor."""
         self._to_open: list[int] = []
 
-    # -- distances ----------------------------------------------------------------------------------------------
-
-    def gap(self, a: Position, b: Position) -> int:
-        """How many batches lie from `a` up to `b`; negative when `b` is behind, `FAR` when that is not known."""
-        if a[0] == b[0]:
-            return b[1] - a[1]
-        if a[0] > b[0]:
-            return -self.gap(b, a)
-        if b[0] - a[0] > _NEAR_EPOCHS:
-            return FAR
-        total = b[1]
-        for epoch in range(a[0], b[0]):
-            length = self.lengths.get(epoch)
-            if length is None:
-                return FAR
-            total += length
-        return total - min(a[1], self.lengths[a[0]])  # a group may begin beyond its epoch's end
-
-    def oldest(self) -> Position:
-        """The oldest position from which on a streamed source can still give everything."""
-        oldest = self.head
-        for position in sorted(self.window.entries, reverse=True):
-            if self.gap(position, oldest) != 1 or self.window.entries[position].state == GONE:
-                break
-            oldest = position
-        return oldest
+    # -- who counts ---------------------------------------------------------------------------------------------
 
     def live(self) -> Position:
         """Where the rearmost of the groups stands that the window is kept for, if that can still be given."""
         rear = min(group.cursor for group in self.holders)
         return rear if self.indexed else max(rear, self.oldest())
 
-    def gone(self, position: Position) -> bool:
-        """Whether a streamed source has passed a position and nobody kept it."""
-        return not self.indexed and position < self.head and position not in self.window.entries
-
-    # -- what a lane takes --------------------------------------------------------------------------------------
-
-    def end_of(self, group: Group, epoch: int) -> int:
-        """The index at which an epoch ends for a group: for a lane, after as many steps as every rank has."""
-        length = self.lengths.get(epoch, FAR)
-        team = group.team
-        if team is None or length == FAR:
-            return length
-        base = group.base_in(epoch)
-        rest, size = max(0, length - base), team.world_size
-        return base + (rest // size if team.tail == "drop" else -(-rest // size)) * size
-
-    def real(self, group: Group, position: Position) -> Position:
-        """The position of the batch that a group is given at one of its own.
-
-        For a lane, a pad repeats the epoch's start, and the first batch that can be made stands in for one that is
-        skipped.
-        """
-        if group.team is None:
-            return position
-        epoch, index = position
-        length = self.lengths.get(epoch, FAR)
-        if index >= length:
-            index = (index - length) % length
-        skipped = self.skipped.get(epoch)
-        if skipped and index in skipped:
-            index = next((n for n in range(length) if n not in skipped), index)
-        return epoch, index
-
-    def takes(self, group: Group, position: Position) -> bool:
-        """Whether a position that is not before a group's cursor is one that it will be given there."""
-        if group.team is None:
-            return position not in group.taken
-        epoch, index = position
-        ahead = index - group.base_in(epoch) - group.rank
-        return ahead >= 0 and ahead % group.stride == 0 and index < self.end_of(group, epoch)
-
-    def extras(self, group: Group) -> list[Position]:
-        """What a group wants besides what follows its cursor: deliveries to repeat, pads, what stands in for others."""
-        if group.team is None:
-            return group.redeliver
-        epoch, index = group.cursor
-        end = self.end_of(group, epoch)
-        at = self.real(group, group.cursor)
-        found = [at] if at != group.cursor and index < end else []
-        last = end - group.stride + group.rank
-        if last >= self.lengths.get(epoch, FAR) and 0 < last - index < self._share:
-            found.append(self.real(group, (epoch, last)))
-        return found
-
-    def apart(self, group: Group, position: Position) -> bool:
-        """Whether a lane has to wait with a position for another rank, or for the whole step to be there.
-
-        Nothing is given before all ranks have come, and nothing beyond the step of one that has left; nobody is further
-        ahead of another than the queue is long.
-        """
-        team = group.team
-        if team is None:
-            return False
-        place, most = group.place(position), max(self.max_queue_size, team.world_size)
-        for lane in team.lanes.values():
-            if not lane.members:
-                if place >= lane.place(lane.cursor):
-                    return True
-            elif lane is not group and self.gap(lane.place(lane.cursor), place) > most:
-                return True
-        if self.indexed or position[0] in self.lengths:
-            return False
-        whole = (place[0], place[1] + team.world_size)
-        return whole > self.reached and (self.end is None or whole <= self.end)  # beyond the end is only an error
-
-    # -- who counts ---------------------------------------------------------------------------------------------
-
-    def next_kept(self, position: Position) -> Position:
-        """Where a group goes on from a position that is gone: at the latest at the end of its epoch."""
-        kept = min((p for p in self.window.entries if p > position), default=self.head)
-        return min(kept, (position[0], self.lengths.get(position[0], FAR)))
-
-    def waited_for(self) -> list[Group]:
+    def waited_for(self) -> dict[Group, None]:
         """The groups that the window waits for: not one that has stopped while others move."""
-        return [g for g in self.groups.values() if not self.stopped(g)] or list(self.groups.values())
+        moving = {group: None for group in self.groups.values() if group.team is None and not self.stopped(group)}
+        for team in self.teams.values():
+            if self.now - team.last_delivery_s <= self.lag_timeout_s or not team.idle:  # ranks stop together
+                moving.update(dict.fromkeys(team.lanes.values()))
+        return moving or dict.fromkeys(self.groups.values())
 
     def stopped(self, group: Group) -> bool:
-        """Whether it has taken nothing for the lag time, and that is its own doing; ranks stop together."""
-        if group.team is not None:
-            return self.now - group.team.last_delivery_s > self.lag_timeout_s and group.team.idle
+        """Whether a group has taken nothing for the lag time, and that is its own doing."""
         if self.now - group.last_delivery_s <= self.lag_timeout_s:
             return False
         return not group.hungry() or self.held_up(group)
@@ -196,25 +85,30 @@ class Plan:
         self.holders = self.waited_for()
         if not self.holders:
             if not self.indexed:
-                self.idle.cursor = live
-            self.holders = [self.idle]
+                self.idle.go(live)
+            self.holders = {self.idle: None}
+        self._single = [group for group in self.holders if group.team is None]
+        self._crews = list({group.team: None for group in self.holders if group.team is not None})
         self._set_share()
         self.sweep()
 
     def _cohorts(self) -> list[Group]:
-        """The rearmost group of each cohort."""
-        if len(self.holders) == 1 or not self.indexed:
-            return [min(self.holders, key=lambda g: g.cursor)]
-        groups = sorted(self.holders, key=lambda g: g.cursor)
-        return [groups[0]] + [
+        """The rearmost group of each cohort; ranks are never so far apart that they are two."""
+        if len(self.holders) == 1:
+            return list(self.holders)
+        fronts = [min(team.lanes.values(), key=_cursor) for team in self._crews] + self._single
+        if not self.indexed:
+            return [min(fronts, key=_cursor)]
+        fronts.sort(key=_cursor)
+        return [fronts[0]] + [
             group
-            for before, group in itertools.pairwise(groups)
+            for before, group in itertools.pairwise(fronts)
             if self.gap(before.cursor, group.cursor) > self.max_queue_size
         ]
 
     def _set_share(self) -> list[Group]:
         cohorts = self._cohorts()
-        self._picky = any(group.team is not None or group.taken for group in self.holders)
+        self._picky = bool(self._crews) or any(group.taken for group in self._single)
         share = max(self._least(), self.limit // len(cohorts))
         if share < self._share:
             self._share = share
@@ -224,9 +118,9 @@ class Plan:
 
     def _least(self) -> int:
         """The smallest share: one batch, or a step of all ranks where the source cannot say whether a step is whole."""
-        if self.indexed or not self._picky:
+        if self.indexed:
             return 1
-        return max(group.stride for group in self.holders)
+        return max((team.world_size for team in self._crews), default=1)
 
     def resize(self, limit: int) -> None:
         """Let at most `limit` batches queue, `max_queue_size` at most."""
@@ -235,24 +129,73 @@ class Plan:
             self.limit = limit
             self._set_share()
 
+    def apart(self, team: Team, place: Position) -> bool:
+        """Whether a rank has to wait with a step for another rank, or for the whole step to be there.
+
+        Nothing is given before all ranks have come, and nothing beyond the step of one that has left; nobody is further
+        ahead of another than the queue is long.
+        """
+        if team.stop is not None and place >= team.stop:
+            return True
+        if self.gap(team.rear(), place) > max(self.max_queue_size, team.world_size):
+            return True
+        if self.indexed or place[0] in self.lengths:
+            return False
+        whole = (place[0], place[1] + team.world_size)
+        return whole > self.reached and (self.end is None or whole <= self.end)  # beyond the end is only an error
+
     # -- what is wanted -----------------------------------------------------------------------------------------
 
     def wanted(self, position: Position) -> bool:
         """Whether some group that counts has yet to take a position, soon enough to keep its batch."""
-        for group in self.holders:
+        share = self._share
+        for group in self._single:
             ahead = self.gap(group.cursor, position)
-            if (0 <= ahead < self._share or (ahead >= 0 and not self.indexed)) and (
-                not self._picky or self.takes(group, position)
-            ):
+            if ahead >= 0 and (ahead < share or not self.indexed) and position not in group.taken:
                 return True
-            if (group.redeliver or group.team is not None) and position in self.extras(group):
+            if group.redeliver and group.owes(position, share if self.indexed else FAR):
                 return True
-        return False
+        return any(self._wanted_by(team, position) for team in self._crews)
+
+    def _wanted_by(self, team: Team, position: Position) -> bool:
+        for lane in team.takers(position):
+            ahead = self.gap(lane.cursor, position)
+            if ahead >= 0 and (ahead < self._share or not self.indexed) and self.takes(lane, position):
+                return True
+        return any(self._stands_in(team, position))
+
+    def _stands_in(self, team: Team, position: Position) -> Iterator[Lane]:
+        """The lanes that are soon given a batch instead of another: as a pad, or for one that is skipped."""
+        epoch, index = position
+        if epoch in self.skipped or (team.tail == "pad" and index < team.world_size):
+            for lane in team.lanes.values():
+                if lane.cursor[0] == epoch and position in self.extras(lane):
+                    yield lane
+
+    def extras(self, lane: Lane) -> list[Position]:
+        """What a lane wants besides what follows its cursor: pads, and what stands in for what is skipped."""
+        epoch, index = lane.cursor
+        length = self.lengths.get(epoch, FAR)
+        if index + self._share + lane.stride < length and epoch not in self.skipped:
+            return []
+        end = self.end_of(lane, epoch)
+        at = self.real(lane, lane.cursor)
+        found = [at] if at != lane.cursor and index < end else []
+        last = end - lane.stride + lane.rank
+        if last >= length and 0 < last - index < self._share:
+            found.append(self.real(lane, (epoch, last)))
+        return found
+
+    def owing(self, group: Group) -> list[Position]:
+        """What a group is to be given again soon; what is made for that is bounded like all else."""
+        return group.redeliver[: self._share] if self.indexed else group.redeliver
 
     def sweep(self) -> None:
         """Look at every entry again, because a group came, left, stopped or jumped, or because its share is less."""
-        for group in self.holders:
+        for group in self._single:
             group.planned = group.cursor
+        for team in self._crews:
+            team.planned = team.first()
         for entry in list(self.window.entries.values()):
             self.window.want(entry, self.wanted(entry.position))
 
@@ -265,7 +208,7 @@ class Plan:
         """The ready batches that may be evicted, those needed last first: nobody stands at them or holds them."""
         if not self.indexed:
             return []
-        cursors = {group.cursor for group in self.holders}
+        cursors = {self.real(group, group.cursor) for group in self.holders}
         entries = sorted(self.window.entries.values(), key=lambda entry: entry.position, reverse=True)
         return [e for e in entries if e.state == READY and not e.uses and e.position not in cursors]
 
@@ -287,30 +230,37 @@ class Plan:
             if entry is not None and entry.state == WAITING and entry.wanted:
                 entry.state = ORDERED
                 orders.append(position)
-        for group in self.holders:
-            if not self.indexed or (not group.redeliver and group.team is None):
-                continue
-            for position in self.extras(group):
-                entry = entries.get(position)
-                if entry is not None:
-                    self.window.want(entry, True)
-                elif position[0] not in self.lengths:
-                    self._ask(position[0])
-                elif len(orders) < most:
-                    self.window.add(position)
-                    orders.append(position)
+        if self.indexed:
+            for group in self._single:
+                if group.redeliver:
+                    self._order_also(self.owing(group), most, orders)
+            for team in self._crews:
+                if self.skipped or team.tail == "pad":
+                    for lane in team.lanes.values():
+                        self._order_also(self.extras(lane), most, orders)
         cohorts = self._set_share()
         for n, group in enumerate(cohorts):
             fair = -(-(most - len(orders)) // (len(cohorts) - n))
             self._look_ahead(group, len(orders) + fair, orders)
         return orders
 
+    def _order_also(self, positions: list[Position], most: int, orders: list[Position]) -> None:
+        for n, position in enumerate(positions):
+            entry = self.window.entries.get(position)
+            if entry is not None:
+                self.window.want(entry, True)
+            elif position[0] not in self.lengths:
+                self._ask(position[0])
+            elif len(orders) < most and (n == 0 or self.window.queued < self.limit):
+                self.window.add(position)
+                orders.append(position)
+
     def _look_ahead(self, group: Group, most: int, orders: list[Position]) -> None:
         entries = self.window.entries
         epoch, index = max(group.planned, group.cursor) if self.indexed else self.head
         room = self._share - self.gap(group.cursor, (epoch, index))
         least = self._least()
-        while room > 0 and epoch - group.cursor[0] <= _NEAR_EPOCHS:
+        while room > 0 and epoch - group.cursor[0] <= NEAR_EPOCHS:
             length = self.lengths.get(epoch)
             if length is None and self.indexed:
                 own = group.cursor if group.cursor[0] == epoch else group.first(epoch)
@@ -358,8 +308,10 @@ class Plan:
         self.asked.discard(epoch)
         self.lengths[epoch] = length
         for group in self.groups.values():  # an epoch that was loaded anew may have become shorter
-            if any(position[0] == epoch and position[1] >= length for position in group.redeliver):
-                group.redeliver = sorted(p for p in group.redeliver if p[0] != epoch or p[1] < length)
+            if group.redeliver and group.redeliver[-1] >= (epoch, length):
+                group.redeliver = [p for p in group.redeliver if p[0] != epoch or p[1] < length]
+            if group.taken:
+                group.taken = {p for p in group.taken if p[0] != epoch or p[1] < length}
         # what stands in an indexed epoch that was not open is the error of an earlier try
         self.cut((epoch, 0 if self.indexed else length), (epoch + 1, 0))
         if not self.indexed and self.head[0] == epoch:
@@ -381,3 +333,7 @@ class Plan:
         return {epoch for g in groups for epoch in (g.cursor[0], max(g.planned, g.cursor)[0])} | {
             entry.position[0] for entry in self.window.entries.values() if entry.state in (ORDERED, WAITING)
         }
+
+
+def _cursor(group: Group) -> Position:
+    return group.cursor

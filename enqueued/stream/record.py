@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from enqueued.stream.group import Stored
+from enqueued.errors import ProtocolError
 from enqueued.stream.roster import GRACE_S, Roster
+from enqueued.stream.stored import Stored
+from enqueued.wire.messages import is_name
 
 _LEAST_AHEAD = 4096
 """Between two writes a group may deliver so many, or four times what it did in the time before."""
@@ -33,7 +35,10 @@ def record(roster: Roster) -> Record:
     for group in roster.groups.values():
         if group.private:
             continue
-        ahead = max(_LEAST_AHEAD, 4 * (group.delivered - group.written))
+        ahead = max(_LEAST_AHEAD, 4 * (group.delivered - group.written), group.suspects)
+        if group.most is None:  # from here on this may be what the file says
+            group.most = group.delivered + ahead
+        ahead = max(ahead, group.most - group.delivered)
         delivered[group.name] = (group.delivered, ahead)
         acked.update((member.name, member.acked) for member in group.members.values())
         stored[group.name] = replace(roster.store(group), members=len(group.members), ahead=ahead)
@@ -45,7 +50,7 @@ def settle(roster: Roster, written: Record) -> None:
     for name, (delivered, ahead) in written.delivered.items():
         group = roster.groups.get(name)
         if group is not None:
-            group.written, group.most = delivered, delivered + ahead
+            group.written, group.most = delivered, max(delivered + ahead, group.most or 0)
             roster.wake(group)
 
 
@@ -56,8 +61,9 @@ def unbind(roster: Roster) -> None:
         roster.wake(group)
 
 
-def restore(roster: Roster, plain: dict[str, Any]) -> None:
+def restore(roster: Roster, plain: Any) -> None:
     """Take up what a record says. Raises `ProtocolError`."""
+    if not isinstance(plain, dict) or not all(isinstance(name, str) and is_name(name) for name in plain):
+        raise ProtocolError("stored groups are a map by their names")
     until = roster.now + GRACE_S
-    for name, one in plain.items():
-        roster.remembered[name] = Stored.from_plain(one, until)
+    roster.remembered.update({name: Stored.from_plain(one, until) for name, one in plain.items()})

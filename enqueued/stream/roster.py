@@ -1,29 +1,22 @@
-"""Who is in which group: joining, leaving, and what is remembered of groups that nobody is in."""
+"""Who is in which group: leaving, moving, and what is remembered of groups that nobody is in."""
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from enqueued.batch import Position
 from enqueued.errors import Refused
 from enqueued.stream.decisions import Decision
-from enqueued.stream.group import Group, Lease, Member, Stored, Team
-from enqueued.stream.plan import FAR, Plan
-from enqueued.stream.window import GONE, Entry
-from enqueued.wire.hello import Claim
+from enqueued.stream.group import Group, Lease, Member
+from enqueued.stream.plan import Plan
+from enqueued.stream.stored import Stored
+from enqueued.stream.team import Lane, Team
+from enqueued.stream.window import Entry
 
 GRACE_S = 5.0
 """How long a group waits for the members that it had before its daemon was killed: they look for it twice a second."""
-_OTHERS_S = 30.0
-"""How long somebody waits who brings a state to a group that still has members of before."""
-_TAKEN_S = 6.0
-"""How long somebody waits whose rank is taken: three times what it takes to notice that a host is gone."""
 _MOST_REMEMBERED = 1000
-_MOST_APART = 1 << 17
-"""How far from its cursor a group believes a returning member that it has had a position."""
 
 
 class NotYet(Refused):
@@ -41,7 +34,6 @@ class Roster(Plan):
         super().__init__(**plan)
         self.name = name
         self.members: dict[str, Member] = {}
-        self.teams: dict[str, Team] = {}
         self.remembered: dict[str, Stored] = {}
         """Named groups without members, those that lost theirs last at the end."""
         self.ignored = 0
@@ -51,36 +43,8 @@ class Roster(Plan):
         self._restored: list[Group] = []
         """Groups that wait for members of before."""
 
-    # -- joining ------------------------------------------------------------------------------------------------
-
-    def join(self, name: str, claim: Claim | None = None, **fields: Any) -> Group:
-        """A client becomes a member of the group that its claim (or the claim of these fields) is for.
-
-        A `name` is used once: releases may come after it has left. Raises `Refused` when that cannot be, and `NotYet`
-        when it may be soon.
-        """
-        claim = Claim(**fields) if claim is None else claim
-        if claim.rank is not None:
-            group = self._lane(claim, claim.rank)
-        elif claim.group is not None:
-            group = self._split(claim, claim.group)
-        else:
-            group = Group(f"private {name}", True, self._start(claim.start), self.now)
-            epoch = group.cursor[0]
-            group.taken = {p for p in claim.taken if p[0] == epoch and 0 < p[1] - group.cursor[1] <= _MOST_APART}
-        member = Member(name, group, self.now)
-        self.members[name] = group.members[name] = member
-        group.turn.append(member)
-        self.groups[group.name] = group
-        if claim.returning:
-            self._take_up(member, claim)
-        self._dirty[group] = None
-        if group.team is not None:
-            self._dirty.update(group.team.waiting)
-        self.rehold()
-        return group
-
     def _start(self, start: str | Position) -> Position:
+        """Where a group begins. Raises `Refused` where that is gone."""
         if start == "live":
             return self.live()
         position = (0, 0) if isinstance(start, str) else start
@@ -92,141 +56,6 @@ class Roster(Plan):
                 "there; a restarted daemon begins at 0:0."
             )
         return position
-
-    # -- split groups -------------------------------------------------------------------------------------------
-
-    def _split(self, claim: Claim, name: str) -> Group:
-        if name in self.teams:
-            raise Refused(f"group {name!r} has ranks: join it with rank and world_size, or name another group")
-        group = self.groups.get(name)
-        if group is None:
-            return self._open(claim, name)
-        if claim.origin is not None:
-            raise NotYet(
-                f"group {name!r} has members ({', '.join(group.members)}), and a saved state is for all of them: stop "
-                "them first, or name another group",
-                _OTHERS_S,
-            )
-        if claim.returning and claim.generation != group.generation:
-            return group
-        if claim.returning and isinstance(claim.start, tuple) and claim.start[0] > group.cursor[0]:
-            # a new member came before it, and began the group anew
-            group.repeated_below = max(group.repeated_below, (claim.start[0] + 1, 0))
-        return group
-
-    def _open(self, claim: Claim, name: str) -> Group:
-        """A named group gets its first member."""
-        stored = self.remembered.get(name)
-        if stored is not None and stored.members and not claim.returning and self.now < stored.until:
-            raise NotYet(f"group {name!r} waits for the members that it had before", stored.until - self.now)
-        if stored is not None and not stored.ranks and (claim.returning or claim.start == "stored"):
-            group = Group(name, False, self._start(stored.position), self.now)
-            group.redeliver = sorted(stored.missing)
-            group.taken = set(stored.taken)
-            group.generation = stored.generation
-            group.suspects = stored.ahead
-            if stored.members and claim.returning and self.now < stored.until:
-                group.held_until, group.expected = self.now + GRACE_S, stored.members
-                self._restored.append(group)
-        else:
-            start = stored.position if stored is not None and claim.start == "stored" else claim.start
-            group = Group(name, False, self._start(start), self.now)
-            if claim.returning:
-                group.generation = claim.generation
-                group.repeated_below = (group.cursor[0] + 1, 0)
-            elif claim.origin is not None:
-                group.redeliver = sorted({p for p in claim.missing if p < group.cursor})
-        self.remembered.pop(name, None)
-        return group
-
-    def _take_up(self, member: Member, claim: Claim) -> None:
-        """A member comes back from a daemon that is gone: what it has had is not given again."""
-        group = member.group
-        if claim.generation != group.generation:
-            self.ignored += len(claim.held) + len(claim.acked)
-            claim = replace(claim, held=(), acked=())
-        for position in (*claim.held, *claim.acked):
-            if position in group.redeliver:
-                group.redeliver.remove(position)
-                heapq.heapify(group.redeliver)
-            elif 0 <= self.gap(group.cursor, position) < _MOST_APART:
-                group.taken.add(position)
-            group.seen = max(group.seen, (position[0], position[1] + 1))
-        group.step()
-        for position in claim.held:
-            entry = Entry(position)
-            entry.state, entry.wanted, entry.uses = GONE, False, 1
-            lease = member.leases[member.next_lease] = Lease(member.next_lease, entry, position)
-            lease.released = True
-            member.next_lease += 1
-        group.back += 1
-        if group.back == group.expected:
-            # all are there, so it is known what was delivered
-            group.held_until, group.suspects = 0.0, 0
-            group.repeated_below = max(group.repeated_below, group.seen)
-
-    # -- ranks --------------------------------------------------------------------------------------------------
-
-    def _lane(self, claim: Claim, rank: int) -> Group:
-        name = claim.group or ""
-        if name in self.groups:
-            raise Refused(f"group {name!r} has members without rank; name another group, or give none of them a rank")
-        team = self.teams.get(name)
-        if team is None:
-            team = self.teams[name] = self._team(claim, name, rank)
-            self.groups.update((lane.name, lane) for lane in team.lanes.values())
-        self._check(team, claim, rank)
-        lane = team.lanes[rank]
-        if isinstance(claim.start, tuple) and claim.start != lane.cursor:
-            self._start((claim.start[0], max(0, claim.start[1] - rank)))
-            lane.cursor, lane.base = claim.start, claim.base or lane.base
-        team.last_delivery_s = self.now
-        return lane
-
-    def _team(self, claim: Claim, name: str, rank: int) -> Team:
-        """A group of ranks gets its first member; the others are expected where that is."""
-        if not self.indexed and claim.tail == "pad":
-            raise Refused(f'the streamed source {self.name!r} cannot repeat batches: tail="pad" needs an indexed one')
-        if not self.indexed and claim.world_size > self.max_queue_size:
-            raise Refused(
-                f"{claim.world_size} ranks of a streamed source take a whole step at a time, and the queue holds "
-                f"{self.max_queue_size} batches: serve with --max-queue-size {claim.world_size} or more"
-            )
-        shortest = min(self.lengths.values(), default=FAR)
-        if self.indexed and claim.tail == "drop" and shortest < claim.world_size:
-            raise Refused(
-                f"an epoch has {shortest} batches, fewer than the {claim.world_size} ranks, so that nothing would be "
-                'left with tail="drop"; use tail="pad"'
-            )
-        if isinstance(claim.start, tuple):
-            place = self._start((claim.start[0], max(0, claim.start[1] - rank)))
-            base = claim.base or (place[0], 0)
-        else:
-            stored = self.remembered.get(name)
-            place = base = self._start(stored.position if stored and claim.start == "stored" else claim.start)
-        return Team(name, claim.world_size, claim.tail, claim.origin, place, base, self.now)
-
-    def _check(self, team: Team, claim: Claim, rank: int) -> None:
-        """All ranks want the same, and each of them once."""
-        for what in ("world_size", "tail"):
-            if getattr(team, what) != getattr(claim, what):
-                raise NotYet(
-                    f"group {team.name!r} has {what} {getattr(team, what)!r}, and rank {rank} comes with "
-                    f"{getattr(claim, what)!r}: all ranks say the same, or name different groups",
-                    _TAKEN_S,
-                )
-        if team.origin != claim.origin:
-            raise NotYet(
-                f"ranks {team.present} of group {team.name!r} began {_told(team.origin)}, and rank {rank} comes "
-                f"{_told(claim.origin)}: all ranks go on from the same saved state",
-                _OTHERS_S,
-            )
-        if rank in team.present:
-            raise NotYet(
-                f"rank {rank} of group {team.name!r} is there already: give each process a rank of its own, or each "
-                "run a group of its own",
-                _TAKEN_S,
-            )
 
     # -- leaving ------------------------------------------------------------------------------------------------
 
@@ -240,15 +69,18 @@ class Roster(Plan):
             return
         group, kept = member.group, set(pinned)
         group.turn.remove(member)
-        if group.team is not None:
+        if isinstance(group, Lane):
             group.rewind()
-            group.planned = group.cursor
         del group.members[name]
+        if group.team is not None:
+            group.team.muster()
+        group.back -= member.returned
         for lease in member.leases.values():
             if not lease.done and not group.private:
                 group.take_back(lease.position)
-                if group.members and self.window.entries.get(lease.position) is lease.entry:
-                    self.window.want(lease.entry, True)
+        for lease in member.leases.values():
+            if not lease.done and group.members and self.window.entries.get(lease.position) is lease.entry:
+                self.window.want(lease.entry, self.wanted(lease.position))
             if lease.number in kept and not lease.released:
                 self._orphans[name, lease.number] = lease.entry
             else:
@@ -301,7 +133,9 @@ class Roster(Plan):
             raise Refused(f"group {group.name!r} is shared: it cannot be moved by one member")
         position = self._start(position)
         group.generation, group.base = generation, position
-        group.cursor = (position[0], position[1] + group.rank)
+        group.go((position[0], position[1] + group.rank))
+        if group.team is not None:
+            group.team.muster()
         group.taken.clear()
         member.over = False
         self.rehold()  # before the leases go, because it may want their batches again
@@ -366,7 +200,3 @@ class Roster(Plan):
         """Where the slowest rank stands: all go on from there."""
         places = [lane.place(min([lane.cursor, *lane.unacknowledged()])) for lane in team.lanes.values()]
         return Stored(min(places), ranks=True)
-
-
-def _told(origin: Position | None) -> str:
-    return "without a saved state" if origin is None else f"with a state of {origin[0]}:{origin[1]}"

@@ -94,12 +94,14 @@ class Histories(World):
         at_end = (epoch in self.opened and index >= self.length(epoch)) or crowd.expected == self.end
         held_up = at_end and not crowd.private and self._unacknowledged(trainer.group)
         if crowd.team is not None:
-            lanes = [one for one in self.crowds.values() if one.team == crowd.team]
+            lanes = [one for one in self.crowds.values() if one.team == crowd.team and one is not crowd]
             live = {t.group for t in self.trainers.values()}
+            reach = max(1, self.stream.limit // (1 + sum(one.team is None for one in self.crowds.values())))
             held_up = any(
-                crowd.place() >= lane.place() if f"crew/{lane.rank}" not in live else crowd.place() > lane.place()
+                crowd.place() >= lane.place()
+                if f"crew/{lane.rank}" not in live
+                else crowd.place() > lane.place() or crowd.expected[1] >= lane.expected[1] + reach
                 for lane in lanes
-                if lane is not crowd
             )
         return len(trainer.leases) < trainer.credit and not trainer.over and not held_up
 
@@ -129,6 +131,7 @@ class Histories(World):
                 name, group="crew", rank=rank, world_size=team.world_size, tail=team.tail, origin=team.origin
             )
             self.trainers[name] = Trainer(lane.name, 1)
+            self.check()
 
     def teardown(self) -> None:
         """All groups get on when their members work; when all have left, only the look-ahead for the next remains."""
@@ -138,6 +141,7 @@ class Histories(World):
         for name, trainer in self.trainers.items():
             trainer.credit = max(1, trainer.credit)
             self.stream.allow(name, trainer.credit)
+            self.check()
         goals = {name: crowd.deliveries + 4 for name, crowd in self.crowds.items()}
         while any(
             crowd.deliveries < goals[name] and any(t.group == name and not t.over for t in self.trainers.values())

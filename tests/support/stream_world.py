@@ -224,25 +224,28 @@ class World(RuleBasedStateMachine):
         group=st.sampled_from([None, "red", "blue"]),
         start=st.sampled_from(["first", "live", "stored", (0, 2), (1, 0), (3, 1)]),
         returning=st.booleans(),
+        generation=st.integers(0, 2),
         credit=st.integers(0, 4),
     )
-    def join(self, group: str | None, start: str | Position, returning: bool, credit: int) -> None:
+    def join(self, group: str | None, start: str | Position, returning: bool, generation: int, credit: int) -> None:
         if len(self.trainers) >= 5:
             return
         name = self._name()
         returning = returning and group is not None
+        claim: dict[str, Any] = {"returning": True, "generation": generation} if returning else {}
         try:
-            found = self.stream.join(name, group=group, start=start, returning=returning)
+            found = self.stream.join(name, group=group, start=start, **claim)
         except Refused:
             assert not self.indexed
             assert start != "live" or group in self.memory
             assert name not in self.stream.members
             return
         if found.name not in self.crowds:
-            self.crowds[found.name] = self._crowd(found, group, start, returning)
-        elif returning and not isinstance(start, str) and start[0] > found.cursor[0]:
+            self.crowds[found.name] = self._crowd(found, group, start, generation if returning else None)
+        elif returning and isinstance(start, tuple) and start[0] > found.cursor[0]:
             crowd = self.crowds[found.name]
-            crowd.marked_below = max(crowd.marked_below, (start[0] + 1, 0))
+            if generation >= crowd.generation:  # began anew, by one who did not know how far it was
+                crowd.marked_below = max(crowd.marked_below, (start[0] + 1, 0))
         self.trainers[name] = Trainer(found.name, credit)
         self.stream.allow(name, credit)
 
@@ -250,9 +253,10 @@ class World(RuleBasedStateMachine):
         self.names += 1
         return f"t{self.names}"
 
-    def _crowd(self, found: Group, group: str | None, start: str | Position, returning: bool) -> Crowd:
-        """A group that has got its first member."""
+    def _crowd(self, found: Group, group: str | None, start: str | Position, generation: int | None) -> Crowd:
+        """A group that has got its first member; one that comes back tells the `generation`."""
         memory = self.memory.pop(group, None) if group is not None else None
+        returning = generation is not None
         if memory is not None and not memory.ranks and (returning or start == "stored"):
             assert found.cursor == memory.position
             crowd = Crowd(False, memory.position, generation=memory.generation, owed=memory.missing)
@@ -262,7 +266,7 @@ class World(RuleBasedStateMachine):
             start = memory.position if memory is not None else "first"
         if start != "live":
             assert found.cursor == ((0, 0) if start == "first" else start)
-        crowd = Crowd(group is None, found.cursor)
+        crowd = Crowd(group is None, found.cursor, generation=generation or 0)
         if returning:
             crowd.marked_below = (found.cursor[0] + 1, 0)
         return crowd

@@ -1,0 +1,204 @@
+"""Who is given which batch now, and what members are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from enqueued.batch import Position
+from enqueued.stream.admission import Admission
+from enqueued.stream.decisions import Decision, Deliver, EndEpoch, Over
+from enqueued.stream.group import Group, Lease, Member
+from enqueued.stream.places import FAR
+from enqueued.stream.team import Team
+from enqueued.stream.window import FAILED, GONE, READY, Entry
+
+
+class Delivery(Admission):
+    """Groups that could go on are pumped until they cannot."""
+
+    reorder_window = 0
+
+    def __init__(self, name: str, **plan: Any) -> None:
+        super().__init__(name, **plan)
+        self.delivered = 0
+
+    def decisions(self) -> list[Decision]:
+        """What has to be told to members, in order; each is told once."""
+        while self._dirty:
+            self._pump(self._dirty.popitem()[0])
+        outbox, self._outbox = self._outbox, []
+        return outbox
+
+    def _pump(self, group: Group) -> None:
+        team = group.team
+        while group.members and not self._held_back(group):
+            at, again = group.cursor, False
+            if group.redeliver:
+                found = self._next_again(group)
+                again = found is not None
+                at = found or at
+            if not again and self._at_end(group):
+                if group.cursor == at:
+                    return
+                continue
+            position = at
+            if team is not None:
+                if self.apart(team, group.place(at)):
+                    team.waiting[group] = None
+                    return
+                position = self.real(group, at)
+            entry = self.window.entries.get(position)
+            if (entry is None or entry.state < READY) and not self.gone(position):
+                entry = self._overtaking(group) if self.reorder_window and not again else None
+                if entry is None:
+                    return
+                at = entry.position
+            member = group.hungry_member()
+            if member is None:
+                return
+            if entry is None:
+                entry = self._miss(position, (position[0], position[1] + 1) if again else self.next_kept(position))
+            if again:
+                group.repay(at)
+            elif at != group.cursor:
+                group.taken.add(at)
+                self._picky = True
+            elif team is not None:
+                group.go(self._next_step(group, entry))
+            else:
+                group.cursor = entry.follower
+                if group.taken:
+                    group.step()
+            self._deliver(group, member, entry, at, again)
+
+    def _held_back(self, group: Group) -> bool:
+        """Whether it waits for members of before, or for the state file."""
+        return self.now < group.held_until or (group.most is not None and group.delivered >= group.most)
+
+    def _next_step(self, lane: Group, entry: Entry) -> Position:
+        """The cursor of a lane after an entry that was delivered there."""
+        epoch, index = lane.cursor
+        steps = -(-(entry.follower[1] - index) // lane.stride) if entry.state == GONE else 1
+        return epoch, index + max(1, steps) * lane.stride
+
+    def _too_short(self, lane: Group, team: Team) -> None:
+        """Tell a rank that a whole epoch has no step for it."""
+        member = lane.hungry_member()
+        if member is None or self.apart(team, lane.place(lane.cursor)):
+            team.waiting[lane] = None
+            return
+        epoch, index = at = lane.cursor
+        entry = Entry(at)
+        entry.state, entry.wanted = FAILED, False
+        entry.error = {
+            "message": f"epoch {epoch} has {self.lengths[epoch]} batches, fewer than the {team.world_size} ranks, so "
+            'that nothing is left with tail="drop"; use tail="pad"'
+        }
+        lane.go((epoch, index + lane.stride))
+        self._deliver(lane, member, entry, at, again=False)
+
+    def _overtaking(self, group: Group) -> Entry | None:
+        """A ready batch that may be given before the one at the cursor."""
+        epoch, index = group.cursor
+        if group.team is not None:
+            return None  # the batches of one step belong together
+        for ahead in range(index + 1, min(index + self.reorder_window, self.lengths.get(epoch, 0) - 1) + 1):
+            entry = self.window.entries.get((epoch, ahead))
+            if entry is not None and entry.state >= READY and (epoch, ahead) not in group.taken:
+                return entry
+        return None
+
+    def _next_again(self, group: Group) -> Position | None:
+        """A position to deliver again that is ready now, or gone; one that must be made first holds up nothing."""
+        for position in self.owing(group):
+            entry = self.window.entries.get(position)
+            if self.gone(position) if entry is None else entry.state >= READY:
+                return position
+        return None
+
+    def _miss(self, first: Position, stop: Position) -> Entry:
+        """What a group of a streamed source gets for the positions that went by while it had stopped."""
+        entry = self.window.add(first)
+        entry.state, entry.follower = GONE, stop
+        entry.error = {
+            "message": f"positions {first[0]}:{first[1]} up to {stop[0]}:{stop[1]} went by while this group took "
+            "nothing for the lag time; a streamed source cannot make them again (see --lag-timeout)"
+        }
+        return entry
+
+    def _at_end(self, group: Group) -> bool:
+        """Whether the cursor is at an epoch's end or the stream's; moves it on, and says so, when that is allowed."""
+        epoch, index = group.cursor
+        team = group.team
+        end = self.lengths.get(epoch, FAR) if team is None else self.end_of(group, epoch)
+        if index < end and (self.end is None or group.cursor < self.end):
+            return False
+        if team is not None and end == 0 and index == group.rank:
+            self._too_short(group, team)
+            return True
+        if self.held_up(group) or group.redeliver:
+            return True
+        if self.end is not None and group.cursor >= self.end:
+            for member in group.members.values():
+                if not member.over:
+                    member.over = True
+                    self._outbox.append(Over(member.name, group.generation))
+            return True
+        group.go(group.first(epoch + 1))
+        if group.taken:  # by those who know what they had of epochs to come, before a crash; the rest never was
+            group.taken = {position for position in group.taken if position[0] > epoch}
+            group.step()
+        for member in group.members.values():
+            self._outbox.append(EndEpoch(member.name, group.generation, epoch, self.lengths[epoch]))
+        return True
+
+    def _deliver(self, group: Group, member: Member, entry: Entry, at: Position, again: bool) -> None:
+        number, position, team = member.next_lease, entry.position, group.team
+        member.next_lease = number + 1
+        member.leases[number] = lease = Lease(number, entry, at)
+        entry.uses += 1
+        if entry.slot is None:
+            lease.released = True
+        redelivered = again or at < group.repeated_below
+        if group.suspects and not again:
+            group.suspects -= 1
+            redelivered = True
+        member.delivered += 1
+        group.delivered += 1
+        self.delivered += 1
+        group.redelivered += redelivered
+        member.last_delivery_s = group.last_delivery_s = self.now
+        if entry.wanted and not self.wanted(position):
+            self.window.want(entry, False)
+        padded = at != position
+        self._outbox.append(
+            Deliver(member.name, number, group.generation, position, entry.slot, entry.error, redelivered, padded)
+        )
+        if team is not None:
+            team.last_delivery_s = self.now
+            if team.waiting:
+                self._dirty.update(team.waiting)
+                team.waiting.clear()
+
+    # -- for the stats ------------------------------------------------------------------------------------------
+
+    def waits_for(self, group: Group) -> str:
+        """Who holds a group up, in words; empty when that is nobody, or the workers."""
+        if self.now < group.held_until:
+            return f"members of before: {group.back} of {group.expected} have come back"
+        if group.team is not None and group.team.stop is not None:
+            return _ranks(group.team.absent)
+        if self.held_up(group):
+            held = {name: len(member.unacknowledged()) for name, member in group.members.items()}
+            return ", ".join(f"{name} to acknowledge {count}" for name, count in held.items() if count)
+        if not group.hungry() or self.real(group, group.cursor) in self.window.entries:
+            return ""
+        behind = [g for g in self.holders if g is not group and g.cursor < group.cursor and not g.hungry()]
+        rear = min(behind, key=lambda g: g.cursor, default=None)
+        return "" if rear is None else f"{rear.name} at {rear.cursor[0]}:{rear.cursor[1]}"
+
+
+def _ranks(absent: list[int]) -> str:
+    """Which ranks are not there, however many they are."""
+    few = ", ".join(map(str, absent[:8])) + ", ..." * (len(absent) > 8)
+    return f"rank {few}, which is not there" if len(absent) == 1 else f"ranks {few}, which are not there"
