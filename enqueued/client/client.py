@@ -16,7 +16,7 @@ from enqueued import __version__, errors
 from enqueued.batch import Batch
 from enqueued.client.checkpoint import Checkpoint
 from enqueued.client.course import Course
-from enqueued.client.iteration import ENDED, Epoch, Steps
+from enqueued.client.iteration import ENDED, Epoch, Steps, Tally
 from enqueued.client.ranks import share
 from enqueued.client.receipts import Written
 from enqueued.client.search import where_to_look
@@ -107,9 +107,7 @@ class Client:
         self._checkpoint = Checkpoint(self._subscription, claim)
         self._running: Epoch | None = None
         """The epoch of the loop over `epochs` that runs."""
-        self._epochs_done = 0
-        self._resuming = False
-        """Whether the next loop over `epochs` counts those that the state has done."""
+        self._tally = Tally()
         if saved is not None:
             self._load(saved, strict=True)
         else:
@@ -155,27 +153,21 @@ class Client:
         After a state was loaded those count that it has done: the loop that was broken off goes on, and has as many in
         all as it would have had. Every other call counts from zero.
         """
-        if not self._resuming:
-            self._epochs_done = 0
+        tally = self._tally
+        if not tally.resuming:
+            tally.done = 0
         while True:
-            self._resuming = False
-            if self._epochs_done >= n:
+            tally.resuming = False
+            if tally.done >= n:
                 return
-            epoch = Epoch(self._subscription.take, resumed=self._begin_epoch(), skip=partial(self._skip_epoch, n))
+            epoch = Epoch(self._subscription.take, resumed=self._begin_epoch(), skip=partial(tally.skip, n))
             if self._subscription.over:
                 return
             self._running = epoch
             yield epoch
             if self._running is epoch:  # else a state was loaded meanwhile, and counts
                 self._running = None
-                self._epochs_done += 1
-
-    def _skip_epoch(self, n: int) -> bool:
-        """An epoch turned out to be done already when the state was saved; whether another one is to be given."""
-        if self._epochs_done + 1 < n:
-            self._epochs_done += 1
-            return True
-        return False
+                tally.done += 1
 
     def batches(self) -> Iterator[Batch]:
         """`Batch` objects, epoch after epoch, without end (unless the stream has one)."""
@@ -213,7 +205,7 @@ class Client:
         complete = self._running is not None and (
             self._running.ended or (self._course.moved and self._subscription.end_is_known())
         )
-        return self._checkpoint.save(self._epochs_done + complete).to_plain()
+        return self._checkpoint.save(self._tally.done + complete).to_plain()
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
         """Go on where a state was saved, exactly. Arrays that the trainer holds stay valid.
@@ -229,9 +221,8 @@ class Client:
 
     def _load(self, state: State, *, strict: bool) -> None:
         self._checkpoint.load(state, strict=strict)
-        self._epochs_done = state.epochs_done
+        self._tally.load(state.epochs_done)
         self._running = None
-        self._resuming = True
 
     # -- about the stream ---------------------------------------------------------------------------------------
 

@@ -16,6 +16,26 @@ Take = Callable[[], Any]
 """Gives the next batch, or `ENDED`; raises `StopIteration` when the stream is over."""
 
 
+class Tally:
+    """How many epochs the loop over `Client.epochs` has `done`, those of a loaded state included."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.resuming = False
+        """Whether the next loop goes on from a state."""
+
+    def load(self, done: int) -> None:
+        """A state was loaded."""
+        self.done, self.resuming = done, True
+
+    def skip(self, most: int) -> bool:
+        """An epoch turned out to be done already when the state was saved; whether another one is due."""
+        if self.done + 1 < most:
+            self.done += 1
+            return True
+        return False
+
+
 class Epoch:
     """What is left of the current epoch; it can go on after a `SourceError`.
 

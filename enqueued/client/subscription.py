@@ -168,11 +168,13 @@ class Subscription:
                 witness.acknowledged(self.item)
             self._lease = None
         link = self._connect(claim)
+        continued = True
         if self._split:
             self.course.begin(link.welcome["epoch"], link.welcome["index"])
-            self._lease = 0 if held else None  # what is held is this session's first lease
+            continued = self._generation == claim.generation  # else the group was reset, and what was before is void
+            self._lease = 0 if held and continued else None  # what is held is this session's first lease
         for witness in self._witnesses:
-            witness.began(link.welcome, self.course, continued=True)
+            witness.began(link.welcome, self.course, continued=continued)
         return link
 
     def leave(self) -> None:

@@ -148,12 +148,8 @@ def test_a_rank_that_broke_off_is_at_an_epochs_beginning() -> None:
 
 def test_a_member_says_what_it_holds_and_what_it_acknowledged() -> None:
     """Until that is on disk; the batch that it works on is its first lease then."""
-    reply = sessions(frames((0, 0), (0, 2), (0, 4), (0, 6), generation=7), frames((0, 8), lease=1, generation=8), [])
-    generations = iter((7, 8, 8))
-
-    def welcome(hello: dict[str, Any]) -> dict[str, Any]:
-        return {**honest()(hello), "generation": next(generations)}
-
+    reply = sessions(frames((0, 0), (0, 2), (0, 4), (0, 6), generation=7), frames((0, 8), lease=1, generation=7), [])
+    welcome = honest(generation=7)
     with FakeDaemon(reply, welcome=welcome) as daemon, client_of(daemon, group="g", prefetch=1) as client:
         taken = client.batches()
         held = [next(taken) for _ in range(4)][-1]
@@ -168,7 +164,30 @@ def test_a_member_says_what_it_holds_and_what_it_acknowledged() -> None:
         assert next(taken).position == (0, 8)
         daemon.send("GONE", "restart")
         client._subscription.ask("stats")
-        assert claims(daemon)[2] == member | {"generation": 8, "held": [[0, 8]], "acked": [[0, 4], [0, 6]]}
+        assert claims(daemon)[2] == member | {"generation": 7, "held": [[0, 8]], "acked": [[0, 4], [0, 6]]}
+
+
+def test_a_member_of_a_group_that_was_reset_begins_anew() -> None:
+    """Another generation: what it held and acknowledged is void, and no lease of the new session."""
+    generations = iter((7, 8, 8))
+
+    def welcome(hello: dict[str, Any]) -> dict[str, Any]:
+        return {**honest()(hello), "generation": next(generations)}
+
+    reply = sessions(frames((0, 0), (0, 2), generation=7), frames((0, 0), generation=8))
+    with FakeDaemon(reply, welcome=welcome) as daemon, client_of(daemon, group="g") as client:
+        taken = client.batches()
+        held = [next(taken), next(taken)][-1]
+        daemon.send("GONE", "reset")
+        client._subscription.ask("stats")
+        held.done()
+        assert next(taken).position == (0, 0)
+        daemon.send("GONE", "restart")
+        client._subscription.ask("stats")
+        told = [{key: claim.get(key) for key in ("generation", "held", "acked")} for claim in claims(daemon)[1:]]
+        assert told[0] == {"generation": 7, "held": [[0, 2]], "acked": [[0, 0]]}
+        assert told[1] == {"generation": 8, "held": [[0, 0]], "acked": None}
+        assert [message[1:] for message in daemon.heard if message[0] == "TAKE"] == [[[[0, 1]], []]]
 
 
 def test_a_members_state_is_the_groups() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -199,3 +200,26 @@ def test_a_client_that_is_dropped_ends_its_session() -> None:
         assert daemon.stats()["clients"] == 1
         client = None
         until(lambda: daemon.stats()["clients"] == 0, 3)
+
+
+def test_a_client_that_is_dropped_in_a_loop_ends_its_session() -> None:
+    """What a loop over epochs, or a state, leaves behind does not keep it."""
+    with Serving(*LARGE) as daemon:
+
+        def train() -> None:
+            client = daemon.client()
+            for epoch in client.epochs(2):
+                next(epoch)
+                client.load_state_dict(client.state_dict())
+                break
+            for epoch in client.epochs(2):
+                next(epoch)
+                break
+            assert daemon.stats()["clients"] == 1
+
+        gc.disable()
+        try:
+            train()
+            until(lambda: daemon.stats()["clients"] == 0, 3)
+        finally:
+            gc.enable()
