@@ -13,6 +13,7 @@ import pytest
 from enqueued import Client
 from enqueued.errors import BatchTimeout, ConfigError, RankLost
 from serving import Serving
+from trainer import Trainer
 from waiting import until
 
 LENGTH = 13
@@ -282,6 +283,25 @@ def test_a_rank_that_leaves_is_named_and_comes_back(daemon: Serving) -> None:
         with daemon.client(group=group, rank=2, world_size=3) as back:
             assert numbers(back) == share(2, 3)[1:]
             leaves[0].close()
+
+
+def test_a_rank_that_is_killed_is_replaced(daemon: Serving) -> None:
+    """The new process goes on with what the old one had not acknowledged, which is marked."""
+    group = next(_groups)
+    arguments = f"{daemon.endpoint!r}, group={group!r}, rank=1, world_size=2"
+    with daemon.client(group=group, rank=0, world_size=2, prefetch=1, batch_timeout=1.0) as stays:
+        taken = stays.batches()
+        with Trainer() as trainer:
+            trainer(f"taken = Client({arguments}).batches()")
+            assert trainer("[next(taken).index for _ in range(2)]") == [1, 3]
+            assert [next(taken).index for _ in range(2)] == [0, 2]
+            trainer.kill()
+        with pytest.raises(RankLost, match="rank 1 of group"):
+            list(taken)
+        with Trainer() as trainer:
+            trainer(f"taken = Client({arguments}).batches()")
+            assert trainer("[(b.index, b.redelivered) for b in (next(taken), next(taken))][0]") == [3, True]
+            assert next(taken).index in (4, 6, 8)
 
 
 # -- "members that are done wait for that, say so after 10 s (naming who holds what), and raise after
