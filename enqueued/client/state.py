@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from enqueued.batch import Position
-from enqueued.errors import ConfigError
+from enqueued.errors import ConfigError, ProtocolError
 from enqueued.wire.messages import MOST_EPOCHS, is_count, show
 
 VERSION = 1
@@ -41,8 +41,11 @@ class State:
         return self.epoch, self.index
 
     def to_plain(self) -> dict[str, Any]:
-        """The state as dicts, lists, numbers and text: for `torch.save`, pickle or JSON."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        """The state as dicts, lists, numbers and text: for `torch.save`, pickle or JSON. Raises `ProtocolError`."""
+        try:
+            plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ProtocolError(f"the daemon's fingerprint is no plain data: {error}") from None
         return {"version": VERSION, **plain}
 
     @classmethod

@@ -14,7 +14,7 @@ import pytest
 
 from enqueued import Client
 from enqueued.arena.segment import SEALS
-from enqueued.errors import BatchTimeout, ClientError, EnqueuedError, ProtocolError, Refused, SourceError
+from enqueued.errors import BatchTimeout, ClientError, EnqueuedError, ProtocolError, RankLost, Refused, SourceError
 from fake_daemon import WELCOME, FakeDaemon, big, encoded
 from waiting import until
 
@@ -252,6 +252,63 @@ def test_a_false_answer_is_an_error(answer: Any) -> None:
             daemon.answers["stats"] = answer
             with pytest.raises(ClientError, match="does not answer"):
                 client.stats()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        5,
+        "text",
+        [None],
+        ["3"],
+        {"epoch": 1},
+        {"epoch": 0, "index": -1, "missing": []},
+        {"epoch": 0, "index": 1, "missing": [[1]]},
+        {"epoch": 0, "index": 1, "missing": 5},
+    ],
+)
+def test_a_false_answer_about_the_group_is_an_error(answer: Any) -> None:
+    """Who is missing, where it stands, and what its first batch is."""
+    with FakeDaemon(answers={"missing": answer, "group": answer, "canary": answer}) as daemon:
+        with Client(daemon.endpoint, batch_timeout=0.2, rank=0, world_size=2) as rank, pytest.raises(BatchTimeout):
+            next(iter(rank))
+        with (
+            Client(daemon.endpoint, batch_timeout=0.2, group="g") as member,
+            pytest.raises(ClientError, match="stands"),
+        ):
+            member.state_dict()
+        if not isinstance(answer, str):
+            with client_of(daemon) as client, pytest.raises(ClientError, match="has not made batch 0:0 again"):
+                client.state_dict()
+
+
+def test_a_fingerprint_that_is_not_plain_is_an_error() -> None:
+    """Nobody could save it."""
+    for odd in (b"bytes", [b"bytes"]):
+        with (
+            FakeDaemon(welcome={**WELCOME, "fingerprint": {"seed": odd}}, answers={"canary": "00"}) as daemon,
+            client_of(daemon) as client,
+            pytest.raises(ProtocolError, match="no plain data"),
+        ):
+            client.state_dict()
+
+
+@pytest.mark.parametrize("ranks", [[1], [3, 5], list(range(1, 1000))])
+def test_ranks_that_are_missing_are_named(
+    ranks: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the log when it takes long, and in the error; not all of very many."""
+    monkeypatch.setattr("enqueued.client.patience._TELL_S", 0.05)
+    monkeypatch.setattr("enqueued.client.patience._SLICE_S", 0.02)
+    with (
+        FakeDaemon(answers={"missing": ranks}) as daemon,
+        Client(daemon.endpoint, batch_timeout=0.2, rank=0, world_size=1000) as client,
+        pytest.raises(RankLost, match=r"of group 'ranks' ha(s|ve) not joined yet") as caught,
+    ):
+        next(iter(client))
+    assert caught.value.ranks == tuple(ranks)
+    assert len(str(caught.value)) < 300
+    assert any(record.message.endswith(str(caught.value)) for record in caplog.records)
 
 
 @pytest.mark.parametrize(
