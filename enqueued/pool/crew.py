@@ -152,9 +152,9 @@ class Crew:
             return
         waits = 0
         lanes = self.share.allowed
-        busy = [sum(map(_busy, generation.crew.values())) for _, generation in ready]
-        given = [lanes]
+        busy, given = [self.share.busy], [lanes]
         if self._generations.hooked:  # then there may be several, each with processes of its own
+            busy = [sum(map(_busy, generation.crew.values())) for _, generation in ready]
             given = allot(lanes, [taken + len(self._backlog[key]) for taken, (key, _) in zip(busy, ready, strict=True)])
         for (key, generation), taken, fair in zip(ready, busy, given, strict=True):
             waiting = self._backlog[key]

@@ -70,12 +70,14 @@ class Share:
 
     def note(self, worker: int, lanes: int, now: float) -> None:
         """Say how many lanes of a worker are busy from now on."""
-        self.count(now)
-        more = lanes - self._lanes.pop(worker, 0)
-        self.busy += more
-        self._freed -= min(0, more)
-        if lanes:
+        more = lanes - self._lanes.get(worker, 0)
+        if more:
+            self.count(now)
+            self.busy += more
+            self._freed -= min(0, more)
             self._lanes[worker] = lanes
+        if not lanes:
+            self._lanes.pop(worker, None)
 
 
 class Shares:
@@ -102,7 +104,7 @@ class Shares:
 
     def tick(self, now: float) -> None:
         """Time has passed: see who has had what, and whose turn is next."""
-        if now - self._ticked < _TURN_S or len(self._all) < 2:
+        if len(self._all) < 2 or now - self._ticked < _TURN_S:
             return
         self._ticked = now
         for share in self._all:
@@ -125,8 +127,7 @@ class Shares:
 
         A lane that is free is first for those who come before it in line and have less than their part.
         """
-        others = [one for one in self._all if one is not share and one.wanted]
-        if not others:
+        if len(self._all) == 1 or not any(one is not share and one.wanted for one in self._all):
             return share.most
         line = [one for one in self._all if one is share or one.wanted]
         wants = [one.most if one is share else one.wanted for one in line]
@@ -145,11 +146,15 @@ def allot(lanes: int, wants: Sequence[int], awaited: Sequence[bool] = ()) -> lis
     """
     given = [0] * len(wants)
     line = [n for n, want in enumerate(wants) if want]
-    while line and lanes:
-        if lanes < len(line) and awaited and given[line[0]]:
-            line.sort(key=lambda n: not awaited[n])
-        for n in line[:lanes]:
-            given[n] += 1
-        lanes -= min(lanes, len(line))
+    while line and lanes >= len(line):
+        each = lanes // len(line)
+        for n in line:
+            more = min(each, wants[n] - given[n])
+            given[n] += more
+            lanes -= more
         line = [n for n in line if given[n] < wants[n]]
+    if line and awaited and given[line[0]]:
+        line.sort(key=lambda n: not awaited[n])
+    for n in line[:lanes]:
+        given[n] += 1
     return given

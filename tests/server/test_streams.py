@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +137,46 @@ def test_a_stream_that_wakes_gets_the_next_lane_that_comes_free(tmp_path: Path) 
         for index in range(50):
             (tmp_path / f"gate{index}").touch()
         assert most_at_once(makes(notes)) == 2
+
+
+def test_a_lane_of_a_worker_that_dies_comes_back(tmp_path: Path) -> None:
+    """To the stream that has less than its part; a source whose worker was killed does not touch another."""
+    notes, gate = tmp_path / "notes", tmp_path / "gate"
+    settings = {
+        "train": noted(notes, "train", gate=str(gate)),
+        "val": noted(notes, "val", "NotedLate", gate=f"{gate}val", length=5),
+    }
+    with Serving(*config(tmp_path, **settings)) as daemon:
+        until(lambda: len(makes(notes)) == 2, 20, "all lanes are busy")
+        (tmp_path / "gateval").touch()
+        with daemon.client(place(daemon, "val")) as client:
+            until(lambda: waits(stream_stats(daemon, "val")), 20, "it wants a lane")
+            os.kill(stream_stats(daemon, "train")["workers"][0]["pid"], signal.SIGKILL)
+            assert len(list(client)) == 5
+        assert stream_stats(daemon, "val")["worker_restarts"] == 0
+        for index in range(50):
+            (tmp_path / f"gate{index}").touch()
+        with daemon.client(place(daemon, "train")) as client:
+            assert [int(batch[0]) for batch in client] == list(range(50))
+
+
+def test_more_streams_than_lanes_take_turns(tmp_path: Path) -> None:
+    """One lane for three: all get on, one make at a time."""
+    notes = tmp_path / "notes"
+    names = ("train", "val", "test")
+    settings = {name: noted(notes, name, length=40, make_s=0.003) | {"workers": 1} for name in names}
+    with Serving(*config(tmp_path, **settings)) as daemon:
+
+        def take(name: str) -> None:
+            with daemon.client(place(daemon, name)) as client:
+                for _ in range(2):
+                    assert [int(batch[0]) for batch in client] == list(range(40))
+
+        both(*[lambda name=name: take(name) for name in names])
+    found = makes(notes)
+    assert most_at_once(found) == 1
+    middle = [name for what, name, _ in found[len(found) // 4 : len(found) // 2] if what == "+"]
+    assert all(middle.count(name) >= len(middle) // 6 for name in names)
 
 
 def test_generations_of_a_source_share_its_lanes(tmp_path: Path) -> None:
