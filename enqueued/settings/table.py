@@ -143,7 +143,7 @@ class StreamSettings:
     workers: int | Literal["auto"] = setting(
         "auto",
         Whole(1, 4096, word="auto"),
-        "How many workers make batches; auto: one for each usable core.",
+        "How many workers make batches; auto: one for each usable core. Streams of a daemon share the largest number.",
     )
     pool: Literal["process", "thread"] = setting(
         "process",
