@@ -62,12 +62,12 @@ class Recorder:
     def close(self) -> None:
         """Write the last state. The members are leaving in order, so nobody is expected back."""
         if all(feed.ready for feed in self._feeds.values()):
-            self._file.close(self._record()[0])
+            self._file.close(self._record(final=True)[0])
         else:
             self._file.close()
 
-    def _record(self) -> tuple[dict[str, Any], dict[str, Record]]:
-        records = {name: record(feed.stream) for name, feed in self._feeds.items()}
+    def _record(self, *, final: bool = False) -> tuple[dict[str, Any], dict[str, Record]]:
+        records = {name: record(feed.stream, final=final) for name, feed in self._feeds.items()}
         return {
             name: {"fingerprint": self._feeds[name].spec.fingerprint(), "groups": one.plain}
             for name, one in records.items()

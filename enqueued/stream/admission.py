@@ -78,7 +78,8 @@ class Admission(Roster):
         stored = self.remembered.get(name)
         if stored is not None and stored.members and not claim.returning and self.now < stored.until:
             raise NotYet(f"group {name!r} waits for the members that it had before", stored.until - self.now)
-        if stored is not None and not stored.ranks and (claim.returning or claim.start == "stored"):
+        stale = stored is not None and claim.returning and claim.generation > stored.generation
+        if stored is not None and not (stored.ranks or stale) and (claim.returning or claim.start == "stored"):
             group = self._reopen(name, stored)
             if stored.members and claim.returning and claim.generation == stored.generation and self.now < stored.until:
                 group.held_until, group.expected = self.now + GRACE_S, stored.members
@@ -91,6 +92,8 @@ class Admission(Roster):
                 group.repeated_below = (group.cursor[0] + 1, 0)
             elif claim.origin is not None:
                 group.redeliver = self._missing(group, claim.missing)
+            if stored is not None and not claim.returning:
+                group.generation = stored.generation + 1  # so that its members are told from those of before
         self.remembered.pop(name, None)
         return group
 
@@ -100,6 +103,7 @@ class Admission(Roster):
         group.taken = {position for position in stored.taken if position > group.cursor}
         group.generation = stored.generation
         group.suspects = stored.ahead
+        group.most = self.unwritten if stored.room is None else stored.room
         return group
 
     def _missing(self, group: Group, missing: tuple[Position, ...]) -> list[Position]:
@@ -140,13 +144,10 @@ class Admission(Roster):
         member.returned = True
         group.back += 1
         if group.back == group.expected:
-            # all are there, so it is known what was delivered
-            group.held_until, group.suspects = 0.0, 0
-            group.repeated_below = max(group.repeated_below, group.seen)
+            group.held_until = 0.0  # what is marked stays marked: one that came after the last record may be missing
 
     def _believe(self, group: Group, position: Position, owed: set[Position]) -> bool:
         """Note that a member has had a position; False when the group has given that to another one since."""
-        group.seen = max(group.seen, (position[0], position[1] + 1))
         if position in owed:
             owed.remove(position)
             return True

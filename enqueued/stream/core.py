@@ -151,7 +151,7 @@ class Stream(Delivery):
                 or (near and at[0] == position[0] and 0 < position[1] - at[1] <= near)
             ):
                 self._dirty[group] = None
-        for team in self._crews:
+        for team in self.teams.values():
             for lane in team.takers(position):
                 if lane.cursor == position:
                     self._dirty[lane] = None

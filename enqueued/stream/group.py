@@ -70,7 +70,7 @@ class Group:
 
     __slots__ = ("back", "base", "cursor", "delivered", "expected", "generation", "held_until", "last_delivery_s",
                  "members", "most", "name", "planned", "private", "rank", "redeliver", "redelivered", "repeated_below",
-                 "seen", "stride", "suspects", "taken", "team", "turn", "written")  # fmt: skip
+                 "stride", "suspects", "taken", "team", "turn", "written")  # fmt: skip
 
     def __init__(self, name: str, private: bool, cursor: Position, now: float, team: Team | None = None) -> None:
         self.name = name
@@ -108,8 +108,6 @@ class Group:
         self.expected = 0
         self.back = 0
         """How many of the `expected` members have come back."""
-        self.seen: Position = (0, 0)
-        """What follows all that they have seen."""
 
     def first(self, epoch: int) -> Position:
         """Where it begins an epoch that follows."""

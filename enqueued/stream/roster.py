@@ -36,6 +36,8 @@ class Roster(Plan):
         self.members: dict[str, Member] = {}
         self.remembered: dict[str, Stored] = {}
         """Named groups without members, those that lost theirs last at the end."""
+        self.unwritten: int | None = None
+        """How many a group may deliver before the state file knows that it has members again."""
         self.ignored = 0
         self._outbox: list[Decision] = []
         self._dirty: dict[Group, None] = {}  # a dict, because a set of objects has another order in each process
@@ -194,7 +196,10 @@ class Roster(Plan):
     def store(self, group: Group) -> Stored:
         """Where a named group stands."""
         missing = tuple(group.unacknowledged())
-        return Stored(group.cursor, missing, tuple(sorted(group.taken)), group.generation)
+        room = None if group.most is None else max(0, group.most - group.delivered)
+        return Stored(
+            group.cursor, missing, tuple(sorted(group.taken)), group.generation, ahead=group.suspects, room=room
+        )
 
     def store_team(self, team: Team) -> Stored:
         """Where the slowest rank stands: all go on from there."""

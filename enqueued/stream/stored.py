@@ -15,7 +15,7 @@ class Stored:
 
     `missing` is still to be delivered again, in the epoch of `position`; `taken` lies after that and was delivered. So
     many `members` lost it, by a crash of the daemon or a reset, and are expected back until `until`; `ahead` more may
-    have been delivered.
+    have been delivered. It may deliver `room` before the state file has to be written, None if that is up to date.
     """
 
     position: Position
@@ -26,9 +26,10 @@ class Stored:
     members: int = 0
     ahead: int = 0
     until: float = 0.0
+    room: int | None = None
 
     def to_plain(self) -> list[Any]:
-        """Plain data for the state file, without `until`."""
+        """Plain data for the state file, without `until` and `room`."""
         return [getattr(self, name) for name in _STORED]
 
     @classmethod

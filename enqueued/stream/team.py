@@ -55,7 +55,7 @@ class Team:
     def idle(self) -> bool:
         """Whether it waits for a rank of its own: one that is not there, or one that takes nothing."""
         rear = self.rear()
-        return self.stop is not None or not any(
+        return rear == self.stop or not any(
             lane.hungry() for lane in self.lanes.values() if lane.place(lane.cursor) == rear
         )
 

@@ -256,8 +256,8 @@ class World(RuleBasedStateMachine):
     def _crowd(self, found: Group, group: str | None, start: str | Position, generation: int | None) -> Crowd:
         """A group that has got its first member; one that comes back tells the `generation`."""
         memory = self.memory.pop(group, None) if group is not None else None
-        returning = generation is not None
-        if memory is not None and not memory.ranks and (returning or start == "stored"):
+        stale = memory is not None and generation is not None and generation > memory.generation
+        if memory is not None and not (memory.ranks or stale) and (generation is not None or start == "stored"):
             assert found.cursor == memory.position
             crowd = Crowd(False, memory.position, generation=memory.generation, owed=memory.missing)
             crowd.taken, crowd.lagged = memory.taken, True
@@ -266,9 +266,12 @@ class World(RuleBasedStateMachine):
             start = memory.position if memory is not None else "first"
         if start != "live":
             assert found.cursor == ((0, 0) if start == "first" else start)
-        crowd = Crowd(group is None, found.cursor, generation=generation or 0)
-        if returning:
+        crowd = Crowd(group is None, found.cursor)
+        if generation is not None:
+            crowd.generation = generation
             crowd.marked_below = (found.cursor[0] + 1, 0)
+        elif memory is not None:
+            crowd.generation = memory.generation + 1
         return crowd
 
     @rule(
