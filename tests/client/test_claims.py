@@ -214,6 +214,20 @@ def test_a_members_state_is_the_groups() -> None:
         ]
 
 
+def test_a_daemon_that_comes_back_with_another_stream_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """The trainer goes on, and whoever reads its log knows."""
+    prints = iter((PRINT, PRINT | {"seed": 2, "length": 6}))
+
+    def welcome(hello: dict[str, Any]) -> dict[str, Any]:
+        return {**honest()(hello), "fingerprint": next(prints)}
+
+    with FakeDaemon(welcome=welcome) as daemon, client_of(daemon) as client:
+        daemon.send("GONE", "restart")
+        client._subscription.ask("stats")
+    told = [record.message for record in caplog.records if "has changed" in record.message]
+    assert told == [f"the stream has changed: {what}" for what in ("seed was 1 and is 2", "length was 5 and is 6")]
+
+
 def test_a_state_of_another_stream_is_refused_by_name() -> None:
     """Before anything of it is asked for, and the client stays where it is."""
     was = PRINT | {"seed": 2, "args": {"size": "256"}}
