@@ -85,7 +85,8 @@ class Stream(Delivery):
                     elif not lease.done:
                         lease.done = True
                         member.acked += 1
-                    self._retire(member, lease)
+                    if lease.done and lease.released:
+                        self._retire(member, lease)
                 elif not done and (name, number) in self._orphans:
                     self._unuse(self._orphans.pop((name, number)))
                 else:
@@ -151,11 +152,12 @@ class Stream(Delivery):
                 or (near and at[0] == position[0] and 0 < position[1] - at[1] <= near)
             ):
                 self._dirty[group] = None
-        for team in self.teams.values():
+        for team in self.teams.values() if self.teams else ():
             for lane in team.takers(position):
                 if lane.cursor == position:
                     self._dirty[lane] = None
-            self._dirty.update(dict.fromkeys(self._stands_in(team, position)))
+            if self.may_stand_in(team, *position):
+                self._dirty.update(dict.fromkeys(self.given_instead(team, position)))
             if not self.indexed and not self.apart(team, team.rear()):  # the step is whole
                 self._dirty.update(team.waiting)
 

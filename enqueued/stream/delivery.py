@@ -8,7 +8,6 @@ from enqueued.batch import Position
 from enqueued.stream.admission import Admission
 from enqueued.stream.decisions import Decision, Deliver, EndEpoch, Over
 from enqueued.stream.group import Group, Lease, Member
-from enqueued.stream.places import FAR
 from enqueued.stream.team import Team
 from enqueued.stream.window import FAILED, GONE, READY, Entry
 
@@ -30,8 +29,10 @@ class Delivery(Admission):
         return outbox
 
     def _pump(self, group: Group) -> None:
-        team = group.team
-        while group.members and not self._held_back(group):
+        team, entries = group.team, self.window.entries
+        while group.members:
+            if self.now < group.held_until or (group.most is not None and group.delivered >= group.most):
+                return  # it waits for members of before, or for the state file
             at, again = group.cursor, False
             if group.redeliver:
                 found = self._next_again(group)
@@ -47,7 +48,7 @@ class Delivery(Admission):
                     team.waiting[group] = None
                     return
                 position = self.real(group, at)
-            entry = self.window.entries.get(position)
+            entry = entries.get(position)
             if (entry is None or entry.state < READY) and not self.gone(position):
                 entry = self._overtaking(group) if self.reorder_window and not again else None
                 if entry is None:
@@ -60,25 +61,23 @@ class Delivery(Admission):
                 entry = self._miss(position, (position[0], position[1] + 1) if again else self.next_kept(position))
             if again:
                 group.repay(at)
-            elif at != group.cursor:
+            elif team is not None:
+                group.go((at[0], at[1] + group.stride) if entry.state != GONE else self._next_step(group, entry))
+            elif self.reorder_window and at != group.cursor:
                 group.taken.add(at)
                 self._picky = True
-            elif team is not None:
-                group.go(self._next_step(group, entry))
             else:
                 group.cursor = entry.follower
                 if group.taken:
                     group.step()
             self._deliver(group, member, entry, at, again)
-
-    def _held_back(self, group: Group) -> bool:
-        """Whether it waits for members of before, or for the state file."""
-        return self.now < group.held_until or (group.most is not None and group.delivered >= group.most)
+            if entry.state == GONE:
+                self.sweep()  # the group has passed what it would have wanted
 
     def _next_step(self, lane: Group, entry: Entry) -> Position:
-        """The cursor of a lane after an entry that was delivered there."""
+        """The cursor of a lane after an error that stands for several positions."""
         epoch, index = lane.cursor
-        steps = -(-(entry.follower[1] - index) // lane.stride) if entry.state == GONE else 1
+        steps = -(-(entry.follower[1] - index) // lane.stride)
         return epoch, index + max(1, steps) * lane.stride
 
     def _too_short(self, lane: Group, team: Team) -> None:
@@ -130,10 +129,9 @@ class Delivery(Admission):
         """Whether the cursor is at an epoch's end or the stream's; moves it on, and says so, when that is allowed."""
         epoch, index = group.cursor
         team = group.team
-        end = self.lengths.get(epoch, FAR) if team is None else self.end_of(group, epoch)
-        if index < end and (self.end is None or group.cursor < self.end):
+        if not self.ended(group, epoch, index) and (self.end is None or group.cursor < self.end):
             return False
-        if team is not None and end == 0 and index == group.rank:
+        if team is not None and index == group.rank and self.end_of(group, epoch) == 0:
             self._too_short(group, team)
             return True
         if self.held_up(group) or group.redeliver:

@@ -96,7 +96,14 @@ class Places:
             return position not in group.taken
         epoch, index = position
         ahead = index - group.base_in(epoch) - group.rank
-        return ahead >= 0 and ahead % group.stride == 0 and index < self.end_of(group, epoch)
+        if ahead < 0 or ahead % group.stride or (self.skipped and index in self.skipped.get(epoch, ())):
+            return False
+        return not self.ended(group, epoch, index)
+
+    def ended(self, group: Group, epoch: int, index: int) -> bool:
+        """Whether an index is at or beyond the end of an epoch for a group."""
+        left = self.lengths.get(epoch, FAR) - index
+        return left < group.stride and index >= self.end_of(group, epoch)  # only the last step may be incomplete
 
     # -- what is gone -------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from enqueued.batch import Position
 from enqueued.stream.group import Group
@@ -148,29 +148,32 @@ class Plan(Places):
 
     def wanted(self, position: Position) -> bool:
         """Whether some group that counts has yet to take a position, soon enough to keep its batch."""
-        share = self._share
+        share, (epoch, index) = self._share, position
         for group in self._single:
-            ahead = self.gap(group.cursor, position)
+            at = group.cursor
+            ahead = index - at[1] if epoch == at[0] else self.gap(at, position)
             if ahead >= 0 and (ahead < share or not self.indexed) and position not in group.taken:
                 return True
             if group.redeliver and group.owes(position, share if self.indexed else FAR):
                 return True
-        return any(self._wanted_by(team, position) for team in self._crews)
-
-    def _wanted_by(self, team: Team, position: Position) -> bool:
-        for lane in team.takers(position):
-            ahead = self.gap(lane.cursor, position)
-            if ahead >= 0 and (ahead < self._share or not self.indexed) and self.takes(lane, position):
+        for team in self._crews:
+            for lane in team.takers(position):
+                at = lane.cursor
+                ahead = index - at[1] if epoch == at[0] else self.gap(at, position)
+                if ahead >= 0 and (ahead < share or not self.indexed) and self.takes(lane, position):
+                    return True
+            if self.may_stand_in(team, epoch, index) and self.given_instead(team, position):
                 return True
-        return any(self._stands_in(team, position))
+        return False
 
-    def _stands_in(self, team: Team, position: Position) -> Iterator[Lane]:
-        """The lanes that are soon given a batch instead of another: as a pad, or for one that is skipped."""
-        epoch, index = position
-        if epoch in self.skipped or (team.tail == "pad" and index < team.world_size):
-            for lane in team.lanes.values():
-                if lane.cursor[0] == epoch and position in self.extras(lane):
-                    yield lane
+    def may_stand_in(self, team: Team, epoch: int, index: int) -> bool:
+        """Whether an index is one that ranks are given instead of another: as a pad, or for one that is skipped."""
+        return (index < team.world_size and team.tail == "pad") or epoch in self.skipped
+
+    def given_instead(self, team: Team, position: Position) -> list[Lane]:
+        """The lanes that are soon given a batch instead of another."""
+        lanes = (lane for lane in team.lanes.values() if lane.cursor[0] == position[0])
+        return [lane for lane in lanes if position in self.extras(lane)]
 
     def extras(self, lane: Lane) -> list[Position]:
         """What a lane wants besides what follows its cursor: pads, and what stands in for what is skipped."""
@@ -259,7 +262,7 @@ class Plan(Places):
         entries = self.window.entries
         epoch, index = max(group.planned, group.cursor) if self.indexed else self.head
         room = self._share - self.gap(group.cursor, (epoch, index))
-        least = self._least()
+        least, picky = self._least(), self._picky
         while room > 0 and epoch - group.cursor[0] <= NEAR_EPOCHS:
             length = self.lengths.get(epoch)
             if length is None and self.indexed:
@@ -274,11 +277,10 @@ class Plan(Places):
             if self.end is not None and position >= self.end:
                 break
             entry = entries.get(position)
-            desired = not self._picky or self.wanted(position)
             if entry is not None:
-                if desired and not entry.wanted:
+                if not entry.wanted and (not picky or self.wanted(position)):
                     self.window.want(entry, True)
-            elif desired or not self.indexed:
+            elif not picky or not self.indexed or self.wanted(position):
                 full = self.window.queued >= self.limit and self.gap(group.cursor, position) >= least
                 if len(orders) >= most or full:
                     break
@@ -286,7 +288,7 @@ class Plan(Places):
                 orders.append(position)
                 if not self.indexed:
                     self.head = (epoch, index + 1)
-                    self.window.want(entry, desired)
+                    self.window.want(entry, not picky or self.wanted(position))
             index += 1
             room -= 1
         group.planned = (epoch, index)

@@ -143,15 +143,17 @@ class Roster(Plan):
         self.rehold()  # before the leases go, because it may want their batches again
         for lease in list(member.leases.values()):
             lease.done = True
-            self._retire(member, lease)
+            if lease.released:
+                self._retire(member, lease)
         self._dirty[group] = None
         if group.team is not None:
             self._dirty.update(group.team.waiting)
 
     def _retire(self, member: Member, lease: Lease) -> None:
-        if lease.done and lease.released:
-            del member.leases[lease.number]
-            self._unuse(lease.entry)
+        """A lease is done and released."""
+        del member.leases[lease.number]
+        lease.entry.uses -= 1
+        self.window.settle(lease.entry)
 
     def reset(self, name: str, position: Position) -> list[str]:
         """Set where a named group goes on; the names of its members, who have to leave and come back for it.

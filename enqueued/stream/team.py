@@ -11,8 +11,8 @@ from enqueued.stream.group import Group
 class Team:
     """The ranks of a coordinated group. Each rank has a lane, which is a group of one member, or of none."""
 
-    __slots__ = ("_at_rear", "_base", "_rear", "lanes", "last_delivery_s", "name", "origin", "planned", "stop", "tail",
-                 "waiting", "world_size")  # fmt: skip
+    __slots__ = ("_at_rear", "_base", "lanes", "last_delivery_s", "name", "origin", "planned", "slowest", "stop",
+                 "tail", "waiting", "world_size")  # fmt: skip
 
     def __init__(
         self,
@@ -37,7 +37,8 @@ class Team:
         """Lanes that could go on and wait for another rank."""
         self.stop: Position | None = place
         """The first step that has to wait for a rank that is not there."""
-        self._rear: Position | None = None
+        self.slowest: Position | None = None
+        """The step of the slowest rank, where that is known."""
         self._at_rear = 0
         self._base: Position | None = base
 
@@ -61,11 +62,11 @@ class Team:
 
     def rear(self) -> Position:
         """The step at which the slowest rank is. It is asked for with each batch, so it is found once for each step."""
-        if self._rear is None:
+        if self.slowest is None:
             places = [lane.place(lane.cursor) for lane in self.lanes.values()]
-            self._rear = min(places)
-            self._at_rear = places.count(self._rear)
-        return self._rear
+            self.slowest = min(places)
+            self._at_rear = places.count(self.slowest)
+        return self.slowest
 
     def first(self) -> Position:
         """The first position that some rank has yet to be given."""
@@ -74,7 +75,7 @@ class Team:
     def muster(self) -> None:
         """A rank came, left, or goes on elsewhere: see for whom the others wait, and from where all count."""
         self.stop = min((one.place(one.cursor) for one in self.lanes.values() if not one.members), default=None)
-        self._rear = None
+        self.slowest = None
         bases = {lane.base for lane in self.lanes.values()}
         odd = {base for base in bases if base[1]} or {(0, 0)}
         self._base = min(odd)
@@ -89,14 +90,11 @@ class Team:
         epoch, index = position
         return (self.lanes[(index - (base[1] if epoch == base[0] else 0)) % self.world_size],)
 
-    def moved(self, before: Position, after: Position) -> None:
-        """A lane has gone from one step to another."""
-        if after < before:
-            self._rear = None
-        elif before == self._rear and after > before:
-            self._at_rear -= 1
-            if not self._at_rear:
-                self._rear = None
+    def moved(self, *, backward: bool) -> None:
+        """A lane has left the slowest step, or gone back."""
+        self._at_rear -= 1
+        if backward or not self._at_rear:
+            self.slowest = None
 
 
 class Lane(Group):
@@ -121,7 +119,8 @@ class Lane(Group):
     def go(self, cursor: Position) -> None:
         """Set the cursor."""
         before, self.cursor = self.cursor, cursor
-        self.team.moved(self.place(before), self.place(cursor))
+        if cursor < before or (before[0], before[1] - self.rank) == self.team.slowest:
+            self.team.moved(backward=cursor < before)
 
     def rewind(self) -> None:
         """A lane whose member has left stands where that had not acknowledged; what is given again is marked."""

@@ -174,3 +174,17 @@ TestIndexedHistories = Histories.TestCase
 TestIndexedHistories.settings = PROFILE
 TestStreamedHistories = StreamedHistories.TestCase
 TestStreamedHistories.settings = PROFILE
+
+
+def test_what_went_by_is_not_kept_for_those_who_jump_over_it() -> None:
+    """A group that is told of many positions at once leaves nothing of them behind that it seemed to want."""
+    world = StreamedHistories()
+    world.begin(queue=5, lengths=[5], last=None, reorder=0, retries=0, skip=False, size=2)
+    world.order(most=1)
+    world.join(credit=1, generation=0, group=None, returning=False, start="first")
+    world.join(credit=2, generation=0, group=None, returning=False, start="first")
+    world.join_rank(credit=0, origin=False, other_size=False, rank=0, start=(0, 1), tail="drop")
+    world.rest()
+    world.join(credit=0, generation=0, group=None, returning=False, start=(1, 0))
+    world.check()
+    world.teardown()

@@ -188,3 +188,19 @@ def test_the_place_of_many_ranks_is_found_whoever_moves() -> None:
     assert team.rear() == (0, 5)
     stream.leave("r4")
     assert team.rear() == (0, 0)
+
+
+def test_a_skipped_position_that_another_group_had_made_is_not_kept_for_ranks() -> None:
+    """Ranks are given another batch there, so nobody would ever take it from the window."""
+    stream = stream_of(length=4, queue=4, skip=True)
+    join(stream, 0, 1, credit=0)
+    stream.orders(100)
+    stream.failed((0, 1), "no")
+    assert (0, 1) not in stream.window.entries
+    stream.join("other", start=(0, 1))
+    assert stream.orders(100) == [(0, 1)]
+    stream.made((0, 1), "this time")
+    stream.allow("other", 1)
+    stream.decisions()
+    finish(stream, "other")
+    assert (0, 1) not in stream.window.entries
