@@ -131,7 +131,7 @@ class Subscription:
             raise errors.ClosedClient("this client is closed")
         return self.link
 
-    def reconnect(self, why: Gone) -> None:
+    def reconnect(self, why: str) -> None:
         """Find the daemon again, or its successor, and go on where this trainer was."""
         assert self.link is not None
         self._losses += 1
@@ -210,7 +210,7 @@ class Subscription:
                         return data
                     continue
                 except Gone as gone:
-                    why = gone
+                    why = str(gone)  # the error itself would keep this frame, and so the client, alive
                 self.reconnect(why)  # not in the except clause, whose error would be told with every later one
         finally:
             self._in_use.release()
@@ -297,7 +297,7 @@ class Subscription:
                 if link.fill(_END_S) and link.items[0][:3] == [END, self._generation, course.epoch]:
                     course.learn(course.epoch, link.items[0][3])
             except Gone as gone:
-                self.reconnect(gone)
+                self.reconnect(str(gone))
         return course.spent and course.sure
 
     # -- acknowledging ------------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ class Subscription:
         try:
             self.open().flush()
         except Gone as gone:
-            self.reconnect(gone)
+            self.reconnect(str(gone))
 
     # -- moving -------------------------------------------------------------------------------------------------
 
@@ -336,7 +336,7 @@ class Subscription:
             link.flush()
             link.send(messages.SEEK, self._generation, epoch, 0)
         except Gone as gone:
-            self.reconnect(gone)
+            self.reconnect(str(gone))
         for witness in self._witnesses:
             witness.began(self.open().welcome, self.course, continued=False)
 
@@ -350,7 +350,7 @@ class Subscription:
             return
         except Gone as gone:
             self.course.begin(before + 1, self.course.share.rank or 0)
-            self.reconnect(gone)
+            self.reconnect(str(gone))
             return
         if item[0] != END:  # the epoch is longer than the last one was
             link.drop(item)
@@ -362,7 +362,7 @@ class Subscription:
             try:
                 return self.open().ask(what, *argument, within_s=5.0)
             except Gone as gone:
-                self.reconnect(gone)
+                self.reconnect(str(gone))
 
 
 _all: weakref.WeakSet[Subscription] = weakref.WeakSet()

@@ -203,7 +203,7 @@ def test_a_client_that_is_dropped_ends_its_session() -> None:
 
 
 def test_a_client_that_is_dropped_in_a_loop_ends_its_session() -> None:
-    """What a loop over epochs, or a state, leaves behind does not keep it."""
+    """What a loop over epochs, a state, or a daemon that was lost leaves behind does not keep it."""
     with Serving(*LARGE) as daemon:
 
         def train() -> None:
@@ -215,6 +215,9 @@ def test_a_client_that_is_dropped_in_a_loop_ends_its_session() -> None:
             for epoch in client.epochs(2):
                 next(epoch)
                 break
+            daemon.kill()
+            daemon.start()
+            assert len(list(client.steps(20))) == 20
             assert daemon.stats()["clients"] == 1
 
         gc.disable()
