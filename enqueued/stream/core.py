@@ -85,7 +85,7 @@ class Stream(Delivery):
                     elif not lease.done:
                         lease.done = True
                         member.acked += 1
-                    if lease.done and lease.released:
+                    if lease.released and lease.done:
                         self._retire(member, lease)
                 elif not done and (name, number) in self._orphans:
                     self._unuse(self._orphans.pop((name, number)))

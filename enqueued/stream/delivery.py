@@ -8,6 +8,7 @@ from enqueued.batch import Position
 from enqueued.stream.admission import Admission
 from enqueued.stream.decisions import Decision, Deliver, EndEpoch, Over
 from enqueued.stream.group import Group, Lease, Member
+from enqueued.stream.places import FAR
 from enqueued.stream.team import Team
 from enqueued.stream.window import FAILED, GONE, READY, Entry
 
@@ -29,10 +30,11 @@ class Delivery(Admission):
         return outbox
 
     def _pump(self, group: Group) -> None:
+        if self.now < group.held_until:
+            return  # it waits for members of before
         team, entries = group.team, self.window.entries
-        while group.members:
-            if self.now < group.held_until or (group.most is not None and group.delivered >= group.most):
-                return  # it waits for members of before, or for the state file
+        most = FAR if group.most is None else group.most
+        while group.members and group.delivered < most:  # beyond that it waits for the state file
             at, again = group.cursor, False
             if group.redeliver:
                 found = self._next_again(group)
@@ -129,7 +131,10 @@ class Delivery(Admission):
         """Whether the cursor is at an epoch's end or the stream's; moves it on, and says so, when that is allowed."""
         epoch, index = group.cursor
         team = group.team
-        if not self.ended(group, epoch, index) and (self.end is None or group.cursor < self.end):
+        left = self.lengths.get(epoch, FAR) - index
+        if (left >= group.stride or not self.ended(group, epoch, index)) and (
+            self.end is None or group.cursor < self.end
+        ):
             return False
         if team is not None and index == group.rank and self.end_of(group, epoch) == 0:
             self._too_short(group, team)
@@ -164,11 +169,12 @@ class Delivery(Admission):
         member.delivered += 1
         group.delivered += 1
         self.delivered += 1
-        group.redelivered += redelivered
+        if redelivered:
+            group.redelivered += 1
         member.last_delivery_s = group.last_delivery_s = self.now
         if entry.wanted and not self.wanted(position):
             self.window.want(entry, False)
-        padded = at != position
+        padded = team is not None and at != position
         self._outbox.append(
             Deliver(member.name, number, group.generation, position, entry.slot, entry.error, redelivered, padded)
         )

@@ -123,9 +123,10 @@ class Group:
 
     def hungry_member(self) -> Member | None:
         """The member that has waited longest for its turn and may be given a batch."""
+        turn = self.turn
         for _ in self.members:
-            member = self.turn[0]
-            self.turn.rotate(-1)
+            member = turn[0]
+            turn.rotate(-1)
             if len(member.leases) < member.credit:
                 return member
         return None

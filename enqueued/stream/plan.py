@@ -262,16 +262,15 @@ class Plan(Places):
         entries = self.window.entries
         epoch, index = max(group.planned, group.cursor) if self.indexed else self.head
         room = self._share - self.gap(group.cursor, (epoch, index))
-        least, picky = self._least(), self._picky
+        least, picky, length = self._least(), self._picky, self.lengths.get(epoch)
         while room > 0 and epoch - group.cursor[0] <= NEAR_EPOCHS:
-            length = self.lengths.get(epoch)
             if length is None and self.indexed:
                 own = group.cursor if group.cursor[0] == epoch else group.first(epoch)
                 if (epoch, index) not in entries and own not in entries:  # else the last try's error is taken first
                     self._ask(epoch)
                 break
             if length is not None and index >= length:
-                epoch, index = epoch + 1, 0
+                epoch, index, length = epoch + 1, 0, self.lengths.get(epoch + 1)
                 continue
             position = (epoch, index)
             if self.end is not None and position >= self.end:
