@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from enqueued.source.failure import user_traceback
 from enqueued.source.seeding import mix
 
 _starts = itertools.count()
@@ -23,14 +24,20 @@ class WorkerTraceback(Exception):
         return f"\n{self.args[0]}"
 
 
+def with_cause(error: BaseException) -> BaseException:
+    """The same error, with its traceback as its cause unless the user gave it one."""
+    if error.__cause__ is None:
+        error.__cause__ = WorkerTraceback(user_traceback(error))
+    return error
+
+
 class Runner(Protocol):
     """Makes the batches of one run, from an enqueuer's start to its stop.
 
     What `start` costs is paid in the background: making a runner returns at once, and an error of the user's code is
     kept for `take`. A runner knows nothing of the enqueuer, so that one that is forgotten can be collected.
 
-    They are made by `threads.ordered` and `processes.ordered` (sequence, setup), and by `threads.streamed` and
-    `processes.streamed` (iterator, setup, random_seed).
+    They are made by `ordered(sequence, setup)` and `streamed(iterator, setup, …)` of threads, processes and caller.
     """
 
     @property
