@@ -44,7 +44,7 @@ class Admission(Roster):
         self.members[name] = group.members[name] = member
         group.turn.append(member)
         self.groups[group.name] = group
-        if claim.returning:
+        if claim.returning and group.team is None:
             self._take_up(member, claim)
         self._dirty[group] = None
         if group.team is not None:
@@ -82,20 +82,25 @@ class Admission(Roster):
         if stored is not None and not (stored.ranks or stale) and (claim.returning or claim.start == "stored"):
             group = self._reopen(name, stored)
             if stored.members and claim.returning and claim.generation == stored.generation and self.now < stored.until:
-                group.held_until, group.expected = self.now + GRACE_S, stored.members
-                self._restored.append(group)
+                self._hold(group, stored.members)
         else:
             start = stored.position if stored is not None and claim.start == "stored" else claim.start
             group = Group(name, False, self._start(start), self.now)
             if claim.returning:
                 group.generation = claim.generation
                 group.repeated_below = (group.cursor[0] + 1, 0)
+                self._hold(group, 0)  # nothing is known of the others, who may come back too
             elif claim.origin is not None:
                 group.redeliver = self._missing(group, claim.missing)
             if stored is not None and not claim.returning:
                 group.generation = stored.generation + 1  # so that its members are told from those of before
         self.remembered.pop(name, None)
         return group
+
+    def _hold(self, group: Group, expected: int) -> None:
+        """Give the members of before some time to say what they have had."""
+        group.held_until, group.expected = self.now + GRACE_S, expected
+        self._restored.append(group)
 
     def _reopen(self, name: str, stored: Stored) -> Group:
         group = Group(name, False, self._start(stored.position), self.now)
@@ -203,7 +208,12 @@ class Admission(Roster):
         else:
             stored = self.remembered.get(name)
             place = base = self._start(stored.position if stored and claim.start == "stored" else claim.start)
-        return Team(name, claim.world_size, claim.tail, claim.origin, place, base, self.now)
+        team = Team(name, claim.world_size, claim.tail, claim.origin, place, base, self.now)
+        stored = self.remembered.get(name)
+        if claim.returning and stored is not None and stored.world_size == claim.world_size:
+            for left, epoch, index in stored.left:  # the others need not wait for one that had done its part
+                team.lanes[left].go((epoch, index))
+        return team
 
     def _check(self, team: Team, claim: Claim, rank: int) -> None:
         """All ranks want the same, and each of them once."""

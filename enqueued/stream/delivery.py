@@ -189,7 +189,7 @@ class Delivery(Admission):
     def waits_for(self, group: Group) -> str:
         """Who holds a group up, in words; empty when that is nobody, or the workers."""
         if self.now < group.held_until:
-            return f"members of before: {group.back} of {group.expected} have come back"
+            return f"members of before: {group.back}{f' of {group.expected}' * bool(group.expected)} have come back"
         if group.team is not None and group.team.stop is not None:
             return _ranks(group.team.absent)
         if self.held_up(group):

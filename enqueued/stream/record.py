@@ -54,7 +54,8 @@ def record(roster: Roster, *, final: bool = False, least: int = LEAST_AHEAD) -> 
             ahead = max(ahead, group.most - group.delivered)
         delivered[group] = (group.delivered, ahead)
         acked.update((member.name, member.acked) for member in group.members.values())
-        stored[group.name] = replace(roster.store(group), members=len(group.members), ahead=ahead)
+        one = roster.store(group)
+        stored[group.name] = replace(one, members=max(one.members, len(group.members)), ahead=ahead)
     return Record({name: one.to_plain() for name, one in stored.items()}, delivered, dict(roster.remembered), acked)
 
 

@@ -81,8 +81,9 @@ class Roster(Plan):
             if not lease.done and not group.private:
                 group.take_back(lease.position)
         for lease in member.leases.values():
-            if not lease.done and group.members and self.window.entries.get(lease.position) is lease.entry:
-                self.window.want(lease.entry, self.wanted(lease.position))
+            at, goes_on = lease.entry.position, group.members or group.team is not None
+            if not lease.done and goes_on and self.window.entries.get(at) is lease.entry:
+                self.window.want(lease.entry, self.wanted(at))
             if lease.number in kept and not lease.released:
                 self._orphans[name, lease.number] = lease.entry
             else:
@@ -198,12 +199,20 @@ class Roster(Plan):
     def store(self, group: Group) -> Stored:
         """Where a named group stands."""
         missing = tuple(group.unacknowledged())
-        room = None if group.most is None else max(0, group.most - group.delivered)
+        waits = self.now < group.held_until  # for members of before, which may come back to a group that nobody is in
         return Stored(
-            group.cursor, missing, tuple(sorted(group.taken)), group.generation, ahead=group.suspects, room=room
+            group.cursor,
+            missing,
+            tuple(sorted(group.taken)),
+            group.generation,
+            members=group.expected if waits else 0,
+            ahead=group.suspects,
+            until=group.held_until,
+            room=None if group.most is None else max(0, group.most - group.delivered),
         )
 
     def store_team(self, team: Team) -> Stored:
         """Where the slowest rank stands: all go on from there."""
         places = [lane.place(min([lane.cursor, *lane.unacknowledged()])) for lane in team.lanes.values()]
-        return Stored(min(places), ranks=True)
+        left = tuple((rank, *lane.cursor) for rank, lane in team.lanes.items() if not lane.members)
+        return Stored(min(places), ranks=True, world_size=team.world_size, left=left)

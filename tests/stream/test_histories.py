@@ -93,6 +93,7 @@ class Histories(World):
         epoch, index = crowd.expected
         at_end = (epoch in self.opened and index >= self.length(epoch)) or crowd.expected == self.end
         held_up = at_end and not crowd.private and self._unacknowledged(trainer.group)
+        held_up |= self.now < crowd.held_until
         if crowd.team is not None:
             lanes = [one for one in self.crowds.values() if one.team == crowd.team and one is not crowd]
             live = {t.group for t in self.trainers.values()}
@@ -138,6 +139,7 @@ class Histories(World):
         if not hasattr(self, "stream"):
             return
         self.complete()
+        self.wait(LAG_S + 1)  # what waits for members of before does so no longer
         for name, trainer in self.trainers.items():
             trainer.credit = max(1, trainer.credit)
             self.stream.allow(name, trainer.credit)

@@ -141,6 +141,23 @@ def test_a_dead_ranks_positions_wait_for_it_and_are_marked() -> None:
     assert (second.position, second.redelivered) == ((0, 3), False)
 
 
+@pytest.mark.parametrize("indexed", [True, False])
+def test_what_a_dead_rank_held_is_kept_for_its_return(indexed: bool) -> None:
+    """It is not made again, and a source that only goes forward could not."""
+    stream = Stream("train", indexed=indexed, max_queue_size=2)
+    if indexed:
+        stream.epoch_length(0, 2)
+    join(stream, 0, 2, credit=1)
+    join(stream, 1, 2, credit=0)
+    run(stream)
+    stream.leave("r0")
+    stream.join("again", group="crew", rank=0, world_size=2)
+    stream.allow("again", 1)
+    (told,) = deliveries(stream)
+    assert (told.position, told.error, told.redelivered) == ((0, 0), None, True)
+    assert stream.made_count == (2 if indexed else 3)
+
+
 def test_resizing_in_mid_epoch_counts_steps_from_there() -> None:
     """Two ranks stop at 0:4; four go on from that base."""
     stream = stream_of()

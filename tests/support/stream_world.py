@@ -19,6 +19,7 @@ from enqueued.errors import Refused
 from enqueued.stream.core import Stream
 from enqueued.stream.decisions import Deliver, EndEpoch, Over
 from enqueued.stream.group import Group
+from enqueued.stream.roster import GRACE_S
 
 LAG_S = 10.0
 NUMBERS = st.integers(0, 999)
@@ -59,6 +60,7 @@ class Crowd:
     taken: set[Position] = field(default_factory=set)
     ending: tuple[int, set[str]] = (-1, set())
     lagged: bool = False
+    held_until: float = 0.0
     deliveries: int = 0
     team: str | None = None
     rank: int = 0
@@ -269,6 +271,7 @@ class World(RuleBasedStateMachine):
         crowd = Crowd(group is None, found.cursor)
         if generation is not None:
             crowd.generation = generation
+            crowd.held_until = self.now + GRACE_S  # others that nothing is known of may come back too
             crowd.marked_below = (found.cursor[0] + 1, 0)
         elif memory is not None:
             crowd.generation = memory.generation + 1
@@ -493,6 +496,7 @@ class World(RuleBasedStateMachine):
         assert told.lease == trainer.next_lease
         assert not trainer.over
         assert not crowd.ending[1]
+        assert self.now >= crowd.held_until
         assert (told.slot is None) != (told.error is None)
         at = self._due(told, crowd)
         nowhere = isinstance(told.error, dict) and "ranks" in told.error["message"]
