@@ -56,7 +56,7 @@ class Supply:
 
     def _awaited(self, stream: Stream, worker: WorkerHandle) -> bool:
         """Whether a worker holds up a group: what it is ordered it makes in turn, each when the one before is done."""
-        awaited = {at for group in stream.holders for at in (group.cursor, *group.redeliver)}
+        awaited = stream.awaited()
         if stream.indexed:
             return any(at in worker.outstanding for at in awaited)
         return self._replicas.awaited(worker.seat, awaited)

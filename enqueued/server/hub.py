@@ -133,7 +133,8 @@ class Hub:
         if what == "canary" and len(question) > 1 and feed.facts["indexed"]:
             return feed.canary(position(question[1], 0, "canary")[0])
         if what == "group" and not group.private:
-            return {"epoch": group.cursor[0], "index": group.cursor[1], "missing": group.unacknowledged()}
+            (epoch, index), missing = group.standing()
+            return {"epoch": epoch, "index": index, "missing": missing}
         if what == "missing" and group.team is not None:
             return group.team.absent
         return None

@@ -140,6 +140,14 @@ class Group:
         held = (position for member in self.members.values() for position in member.unacknowledged())
         return sorted({*self.redeliver, *held})
 
+    def standing(self) -> tuple[Position, list[Position]]:
+        """A position, and what is missing before it: all else before it is acknowledged, nothing after it delivered."""
+        epoch, index = self.cursor
+        taken = [position[1] for position in self.taken if position[0] == epoch]
+        stop = max(taken, default=index - 1) + 1
+        gaps = {(epoch, n) for n in range(index, stop)} - self.taken
+        return (epoch, stop), sorted({*self.unacknowledged(), *gaps})
+
     def take_back(self, position: Position) -> None:
         """Put a position that a departed member held in line for another member."""
         insort(self.redeliver, position)

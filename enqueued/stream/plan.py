@@ -207,6 +207,10 @@ class Plan(Places):
             if group.cursor <= position < group.planned:
                 group.planned = position
 
+    def awaited(self) -> set[Position]:
+        """The positions of the batches that groups stand at, or are to be given again soon."""
+        return {at for group in self.holders for at in (self.real(group, group.cursor), *self.owing(group))}
+
     def spare(self) -> list[Entry]:
         """The ready batches that may be evicted, those needed last first: nobody stands at them or holds them."""
         if not self.indexed:

@@ -158,6 +158,18 @@ def test_what_a_dead_rank_held_is_kept_for_its_return(indexed: bool) -> None:
     assert stream.made_count == (2 if indexed else 3)
 
 
+def test_no_rank_is_further_ahead_than_the_queue_is_long() -> None:
+    """Also when what it wants is made, for a group that is ahead."""
+    stream = stream_of(length=100, queue=4)
+    join(stream, 0, 2, credit=1)
+    join(stream, 1, 2, credit=50)
+    stream.join("ahead", start=(0, 8))
+    stream.allow("ahead", 50)
+    run(stream)
+    assert stream.groups["crew/0"].cursor == (0, 2)
+    assert stream.groups["crew/1"].cursor <= (0, 9)
+
+
 def test_resizing_in_mid_epoch_counts_steps_from_there() -> None:
     """Two ranks stop at 0:4; four go on from that base."""
     stream = stream_of()

@@ -538,6 +538,8 @@ class World(RuleBasedStateMachine):
         for lane in lanes:
             if not any(t.group == f"crew/{lane.rank}" for t in self.trainers.values()):
                 assert crowd.place() < lane.place()
+        rear = min(lane.place() for lane in lanes)
+        assert self.stream.gap(rear, crowd.place()) <= max(self.queue, crowd.stride)
         epoch, index = at = crowd.expected
         if epoch in self.opened or not isinstance(told.error, tuple) or told.error[0] != "epoch":
             assert index < self.end_index(crowd, epoch) or self.too_short(crowd)
