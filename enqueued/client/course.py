@@ -123,6 +123,6 @@ class Course:
             return {"start": (self.epoch, 0), "returning": True}
         claim: dict[str, Any] = {"start": (self.epoch, self.index)}
         if self.share.rank is not None:
-            claim["base"] = (self.epoch, self.base)
+            claim |= {"base": (self.epoch, self.base), "returning": True}
         claim["taken"] = tuple((self.epoch, index) for index in sorted(self.ahead))
         return claim

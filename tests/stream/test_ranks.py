@@ -11,6 +11,7 @@ from enqueued.batch import Position
 from enqueued.errors import Refused
 from enqueued.stream.core import Stream
 from enqueued.stream.decisions import Deliver
+from enqueued.stream.record import record, restore
 from enqueued.stream.roster import NotYet
 from enqueued.wire.hello import Claim
 
@@ -233,3 +234,22 @@ def test_a_skipped_position_that_another_group_had_made_is_not_kept_for_ranks() 
     stream.decisions()
     finish(stream, "other")
     assert (0, 1) not in stream.window.entries
+
+
+def test_a_rank_that_had_left_is_not_waited_for_by_a_new_daemon() -> None:
+    """It had taken all of its training; the other comes back from a daemon that was killed, and takes the rest."""
+    stream = stream_of(length=6)
+    join(stream, 0, 2)
+    join(stream, 1, 2, credit=1)
+    run(stream)
+    finish(stream, "r0")
+    stream.leave("r0")
+    plain = record(stream).plain
+    after = stream_of(length=6)
+    restore(after, plain)
+    join(after, 1, 2, start=(0, 1), base=(0, 0), returning=True)
+    given = [position for position, _ in run(after)["r1"]]
+    assert given[:3] == [(0, 1), (0, 3), (0, 5)]
+    other = stream_of(length=6)
+    join(other, 1, 2, start=(0, 1), base=(0, 0), returning=True)
+    assert not run(other).get("r1")
