@@ -55,9 +55,9 @@ class Histories(World):
                 own = group.team is None or self.stream.takes(group, (epoch, index))
                 assert not own or {(epoch, index)} & (entries.keys() | group.taken) or index >= self.length(epoch)
                 epoch, index = (epoch, index + 1) if index + 1 < self.length(epoch) else (epoch + 1, 0)
+        self.look()
         for name, crowd in self.crowds.items():
             group = self.stream.groups[name]
-            crowd.lagged |= group not in self.stream.holders
             assert set(group.redeliver) == crowd.owed
             assert len(group.redeliver) == len(crowd.owed)
             assert group.cursor == crowd.expected

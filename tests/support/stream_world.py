@@ -249,7 +249,13 @@ class World(RuleBasedStateMachine):
             if generation >= crowd.generation:  # began anew, by one who did not know how far it was
                 crowd.marked_below = max(crowd.marked_below, (start[0] + 1, 0))
         self.trainers[name] = Trainer(found.name, credit)
+        self.look()
         self.stream.allow(name, credit)
+
+    def look(self) -> None:
+        """See which groups are not waited for."""
+        for name, crowd in self.crowds.items():
+            crowd.lagged |= self.stream.groups[name] not in self.stream.holders
 
     def _name(self) -> str:
         self.names += 1
@@ -319,6 +325,7 @@ class World(RuleBasedStateMachine):
         elif base is not None and own != known[rank].expected:
             known[rank].expected, known[rank].base = (base[0], base[1] + rank), base
         self.trainers[name] = Trainer(lane.name, credit)
+        self.look()
         self.stream.allow(name, credit)
 
     @rule(group=st.sampled_from(["red", "blue", "crew"]), epoch=st.integers(0, 2), index=st.integers(0, 5))
@@ -474,6 +481,7 @@ class World(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
         self.stream.tick(self.now)
+        self.look()
 
     # -- what the stream decides --------------------------------------------------------------------------------
 
