@@ -57,12 +57,12 @@ def test_another_stream_is_refused_by_name() -> None:
 
 
 def test_a_stream_that_only_goes_forward_says_so() -> None:
-    """A new daemon cannot go where the state is."""
-    with Serving("--generator", "sources.sized:stream", "--arg", "length=50") as daemon:
+    """A new daemon cannot go where the state is: that is beyond what it makes ahead."""
+    with Serving("--generator", "sources.sized:stream", "--arg", "length=50", "--max-queue-size", "4") as daemon:
         with daemon.client() as client:
-            numbers(client.steps(3))
+            numbers(client.steps(40))
             state = client.state_dict()
-            assert (state["index"], state["canary"], state["fingerprint"]["length"]) == (3, None, None)
+            assert (state["index"], state["canary"], state["fingerprint"]["length"]) == (40, None, None)
         daemon.stop()
         daemon.start()
         with pytest.raises(Refused, match="only goes forward"):

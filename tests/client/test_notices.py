@@ -26,8 +26,8 @@ SMALL = encoded(5)
 
 
 def client_of(daemon: FakeDaemon, **arguments: Any) -> Client:
-    """A client that does not wait for long."""
-    return Client(daemon.endpoint, connect_timeout=1.0, batch_timeout=0.5, **arguments)
+    """A client that does not wait for ever."""
+    return Client(daemon.endpoint, connect_timeout=10.0, batch_timeout=10.0, **arguments)
 
 
 def giving(items: list[list[Any]]) -> Callable[[FakeDaemon, list[Any]], None]:
