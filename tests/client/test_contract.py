@@ -300,7 +300,9 @@ def test_a_rank_that_is_killed_is_replaced(daemon: Serving) -> None:
             list(taken)
         with Trainer() as trainer:
             trainer(f"taken = Client({arguments}).batches()")
-            assert trainer("[(b.index, b.redelivered) for b in (next(taken), next(taken))][0]") == [3, True]
+            # its last word, that 1 is done, may have died with it
+            first = trainer("[(b.index, b.redelivered) for b in (next(taken), next(taken))][0]")
+            assert first in ([3, True], [1, True])
             assert next(taken).index in (4, 6, 8)
 
 
