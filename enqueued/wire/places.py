@@ -16,8 +16,8 @@ NAME_VARIABLE = "ENQUEUED_NAME"
 """The daemon's name, for `enqueued serve` and for clients: the socket is ``NAME.sock``."""
 HAND_OFF = ".fds"
 """What is added to the path of the ipc socket to get that of the hand-off socket."""
-_MOST_PATH = 100
-"""A unix socket's path has 107 bytes at most (unix(7)); the hand-off's is longer by its suffix."""
+_MOST_PATH = 99
+"""A unix socket's path has 107 bytes at most (unix(7)); those beside it are longer by their suffixes."""
 
 
 @dataclass(frozen=True)
