@@ -96,7 +96,7 @@ class Places:
             return position not in group.taken
         epoch, index = position
         ahead = index - group.base_in(epoch) - group.rank
-        if ahead < 0 or ahead % group.stride or (self.skipped and index in self.skipped.get(epoch, ())):
+        if ahead % group.stride or (self.skipped and index in self.skipped.get(epoch, ())):
             return False
         return not self.ended(group, epoch, index)
 

@@ -90,10 +90,10 @@ class Team:
         epoch, index = position
         return (self.lanes[(index - (base[1] if epoch == base[0] else 0)) % self.world_size],)
 
-    def moved(self, *, backward: bool) -> None:
-        """A lane has left the slowest step, or gone back."""
+    def moved(self) -> None:
+        """A lane has left the slowest step. One that goes back is mustered."""
         self._at_rear -= 1
-        if backward or not self._at_rear:
+        if not self._at_rear:
             self.slowest = None
 
 
@@ -119,8 +119,8 @@ class Lane(Group):
     def go(self, cursor: Position) -> None:
         """Set the cursor."""
         before, self.cursor = self.cursor, cursor
-        if cursor < before or (before[0], before[1] - self.rank) == self.team.slowest:
-            self.team.moved(backward=cursor < before)
+        if (before[0], before[1] - self.rank) == self.team.slowest:
+            self.team.moved()
 
     def rewind(self) -> None:
         """A lane whose member has left stands where that had not acknowledged; what is given again is marked."""

@@ -56,10 +56,10 @@ def restarted(stream: Stream, **options: Any) -> Stream:
     return after
 
 
-def crashed() -> Stream:
-    """A group of two members, which stood at 0:2 before the crash."""
+def crashed(members: int = 2) -> Stream:
+    """A group in which each member held a batch before the crash."""
     before = stream_of()
-    for name in ("a", "b"):
+    for name in "abc"[:members]:
         before.join(name, group="g")
         before.allow(name, 1)
     run(before)
@@ -97,13 +97,16 @@ def test_a_newcomer_waits_while_members_of_before_may_come() -> None:
 
 def test_one_that_comes_back_twice_is_one() -> None:
     """A connection that breaks again does not stand for a member that is missing."""
-    stream = crashed()
+    stream = crashed(3)
     back(stream, "a")
-    stream.leave("a")
+    stream.leave("a")  # and nobody is there
     back(stream, "a2")
+    back(stream, "b")
+    stream.leave("a2")
+    back(stream, "a3")
     assert run(stream) == []
     stream.tick(2 * GRACE_S)
-    assert run(stream) == [((0, 0), True)]
+    assert run(stream) == [((0, 0), True), ((0, 1), True)]
 
 
 def test_what_a_late_member_held_is_its_own_no_more() -> None:

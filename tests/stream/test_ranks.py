@@ -171,6 +171,17 @@ def test_no_rank_is_further_ahead_than_the_queue_is_long() -> None:
     assert stream.groups["crew/1"].cursor <= (0, 9)
 
 
+def test_a_rank_that_waits_for_a_pad_is_woken_when_that_is_made() -> None:
+    """One batch may be what two ranks wait for, at different positions."""
+    stream = stream_of(length=1)
+    join(stream, 0, 2, credit=1, tail="pad")
+    join(stream, 1, 2, credit=1, tail="pad")
+    stream.decisions()
+    assert (0, 0) in stream.orders(9)
+    stream.made((0, 0), "slot")
+    assert {(one.member, one.position) for one in deliveries(stream)} == {("r0", (0, 0)), ("r1", (0, 0))}
+
+
 def test_resizing_in_mid_epoch_counts_steps_from_there() -> None:
     """Two ranks stop at 0:4; four go on from that base."""
     stream = stream_of()

@@ -53,8 +53,9 @@ class Restarts(RuleBasedStateMachine):
         lengths=st.lists(st.integers(1, 6), min_size=1, max_size=3),
         reorder=st.sampled_from([0, 0, 2]),
         least=st.integers(1, 9),
+        members=st.integers(0, 3),
     )
-    def begin(self, queue: int, lengths: list[int], reorder: int, least: int) -> None:
+    def begin(self, queue: int, lengths: list[int], reorder: int, least: int, members: int) -> None:
         self.least = least
         self.queue, self.sizes, self.reorder = queue, lengths, reorder
         self.now = 0.0
@@ -73,6 +74,11 @@ class Restarts(RuleBasedStateMachine):
         self.silent: set[Position] = set()
         """Of these, the ones that nothing could be known of."""
         self.stream = self._daemon()
+        for _ in range(members):
+            self.join(2, "live")
+        if members:
+            self.write()
+            self.written()
 
     def _daemon(self) -> Stream:
         stream = Stream("train", indexed=True, max_queue_size=self.queue, reorder_window=self.reorder, now=self.now)
@@ -106,7 +112,13 @@ class Restarts(RuleBasedStateMachine):
         self.trainers.append(Trainer(name, credit, group.generation, group.cursor[0]))
 
     @precondition(lambda self: self.trainers)
-    @rule(pick=NUMBERS, more=st.booleans())
+    @rule(pick=NUMBERS, count=st.integers(1, 5), more=st.booleans())
+    def work(self, pick: int, count: int, more: bool) -> None:
+        """A trainer is given some batches, and works on them one after the other."""
+        for n in range(count):
+            self.serve()
+            self.take(pick, more or n < count - 1)
+
     def take(self, pick: int, more: bool) -> None:
         """A trainer acknowledges what it worked on, and goes on with the next if it wants more."""
         trainer = self.trainers[pick % len(self.trainers)]
