@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from enqueued.enqueuer.backlog import Attempt, Backlog
 from enqueued.errors import CancelledError, OutOfRangeError
 
-Pending = tuple[str, Attempt, Any]
+MANY = 8
 
 
 def outcome(attempt: Attempt) -> object:
@@ -53,22 +51,24 @@ class AnyOperations(RuleBasedStateMachine):
             else:
                 return
 
-    @rule()
-    def enqueue(self) -> None:
-        self.count += 1
-        attempt = self.backlog.enqueue(self.count)
-        if self.closed:
-            assert str(attempt.error) == "Queue 'q' is closed."
-            self.expected.append((attempt, CancelledError))
-        else:
-            self.givers.append((attempt, self.count))
-        self.settle()
+    @rule(times=st.integers(1, 3))
+    def enqueue(self, times: int) -> None:
+        for _ in range(times):
+            self.count += 1
+            attempt = self.backlog.enqueue(self.count)
+            if self.closed:
+                assert str(attempt.error) == "Queue 'q' is closed."
+                self.expected.append((attempt, CancelledError))
+            else:
+                self.givers.append((attempt, self.count))
+            self.settle()
 
     @rule()
     def dequeue(self) -> None:
         self.takers.append(self.backlog.dequeue())
         self.settle()
 
+    @precondition(lambda self: self.givers or self.count > MANY)  # else most histories would end before they begin
     @rule()
     def close(self) -> None:
         attempt = self.backlog.close(cancel=False)
@@ -79,6 +79,7 @@ class AnyOperations(RuleBasedStateMachine):
             self.closed, self.closer = True, attempt
         self.settle()
 
+    @precondition(lambda self: self.closer or self.count > MANY)
     @rule()
     def cancel(self) -> None:
         attempt = self.backlog.close(cancel=True)

@@ -176,6 +176,15 @@ def test_closing_ends_those_who_wait_for_values(threads: Threads, cancel: bool) 
             one.result(SOON_S)
 
 
+def test_what_is_settled_before_its_thread_sleeps_does_not_sleep() -> None:
+    """Another thread may come between the look at the queue and the wait."""
+    queue = full()
+    attempt = queue._backlog.enqueue("second")
+    assert queue.dequeue() == "first"
+    queue._sleep(attempt)
+    assert queue.dequeue() == "second"
+
+
 class Interrupted(BaseException):
     """What a signal's handler raises."""
 
@@ -207,6 +216,26 @@ def test_an_interrupted_wait_leaves_nothing_behind(threads: Threads, operation: 
     assert queue.dequeue() == "first"
     with pytest.raises(OutOfRangeError):
         queue.dequeue()
+
+
+class LateInterrupt(Queue):
+    """Is interrupted when it has been given its value, and has not returned it yet."""
+
+    def _sleep(self, attempt: Any) -> None:
+        super()._sleep(attempt)
+        raise Interrupted
+
+
+def test_a_value_that_was_interrupted_is_not_lost(threads: Threads) -> None:
+    """The next dequeue gets it, before the younger ones."""
+    queue = LateInterrupt(2, "q")
+    interrupted = threads.call(queue.dequeue)
+    waiting.until(lambda: pending(queue) == 1)
+    for value in ("first", "second"):
+        queue.enqueue(value)
+    with pytest.raises(Interrupted):
+        interrupted.result(SOON_S)
+    assert (queue.dequeue(), queue.dequeue()) == ("first", "second")
 
 
 @settings(max_examples=40, deadline=None)
