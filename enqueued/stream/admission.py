@@ -61,7 +61,7 @@ class Admission(Roster):
         group = self.groups.get(name)
         if group is None:
             return self._open(claim, name)
-        if claim.origin is not None:
+        if claim.origin is not None and claim.origin != group.origin:
             raise NotYet(
                 f"group {name!r} has members ({', '.join(group.members)}), and a saved state is for all of them: stop "
                 "them first, or name another group",
@@ -86,6 +86,9 @@ class Admission(Roster):
         else:
             start = stored.position if stored is not None and claim.start == "stored" else claim.start
             group = Group(name, False, self._start(start), self.now)
+            group.origin = claim.origin
+            if self.kept:
+                group.most, self.fresh = 0, True
             if claim.returning:
                 group.generation = claim.generation
                 group.repeated_below = (group.cursor[0] + 1, 0)

@@ -190,6 +190,8 @@ class Delivery(Admission):
         """Who holds a group up, in words; empty when that is nobody, or the workers."""
         if self.now < group.held_until:
             return f"members of before: {group.back}{f' of {group.expected}' * bool(group.expected)} have come back"
+        if group.most is not None and group.delivered >= group.most:
+            return "the state file, in which it has to be before it goes on"
         if group.team is not None and group.team.stop is not None:
             return _ranks(group.team.absent)
         if self.held_up(group):

@@ -69,8 +69,8 @@ class Group:
     """
 
     __slots__ = ("back", "base", "cursor", "delivered", "expected", "generation", "held_until", "last_delivery_s",
-                 "members", "most", "name", "planned", "private", "rank", "redeliver", "redelivered", "repeated_below",
-                 "stride", "suspects", "taken", "team", "turn", "written")  # fmt: skip
+                 "members", "most", "name", "origin", "planned", "private", "rank", "redeliver", "redelivered",
+                 "repeated_below", "stride", "suspects", "taken", "team", "turn", "written")  # fmt: skip
 
     def __init__(self, name: str, private: bool, cursor: Position, now: float, team: Team | None = None) -> None:
         self.name = name
@@ -98,6 +98,8 @@ class Group:
         self.rank = 0
         self.stride = 1
         self.base: Position = (0, 0)
+        self.origin: Position | None = None
+        """The saved position from which its members go on, if there is one."""
         # what the state file knows
         self.most: int | None = None
         """It may have delivered so many, lest a crash makes more repeated than can be marked."""

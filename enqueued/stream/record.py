@@ -62,6 +62,7 @@ def record(roster: Roster, *, final: bool = False, least: int = LEAST_AHEAD) -> 
 def settle(roster: Roster, written: Record) -> None:
     """A record is on disk: its groups may go on beyond it for a while."""
     for group, (delivered, ahead) in written.delivered.items():
+        roster.kept = True
         if roster.groups.get(group.name) is group and group.most is not None:
             group.written, group.most = delivered, max(delivered + ahead, group.most)
             roster.wake(group)
@@ -72,14 +73,15 @@ def settle(roster: Roster, written: Record) -> None:
 
 def unbind(roster: Roster) -> None:
     """Nothing can be written: groups go on all the same, and after a crash less is marked."""
-    roster.unwritten = None
+    roster.unwritten, roster.kept, roster.fresh = None, False, False
     for group in roster.groups.values():
         group.most = None
         roster.wake(group)
 
 
 def restore(roster: Roster, plain: Any) -> None:
-    """Take up what a record says. Raises `ProtocolError`."""
+    """Take up what a record says, and keep records from now on. Raises `ProtocolError`."""
+    roster.kept = True
     if not isinstance(plain, dict) or not all(isinstance(name, str) and is_name(name) for name in plain):
         raise ProtocolError("stored groups are a map by their names")
     until = roster.now + GRACE_S

@@ -38,6 +38,10 @@ class Roster(Plan):
         """Named groups without members, those that lost theirs last at the end."""
         self.unwritten: int | None = None
         """How many a group may deliver before the state file knows that it has members again."""
+        self.kept = False
+        """Whether named groups are kept on disk: then one that begins waits until it is there."""
+        self.fresh = False
+        """Whether a group waits for that."""
         self.ignored = 0
         self._outbox: list[Decision] = []
         self._dirty: dict[Group, None] = {}  # a dict, because a set of objects has another order in each process

@@ -207,9 +207,10 @@ def test_another_clients_leases_are_out_of_reach(daemon: Serving, peer: Peer) ->
     with daemon.client(group="theirs", prefetch=3) as client:
         taken = client.batches()
         held = next(taken)
-        assert peer.session(group="theirs")[0] == WELCOME
+        verb, welcome = peer.session(group="theirs")
+        assert verb == WELCOME
         peer.say(pack("TAKE", [[0, 10]], [[0, 10]]))
-        peer.say(pack("SEEK", 1, 0, 0))
+        peer.say(pack("SEEK", welcome["generation"] + 1, 0, 0))
         assert "cannot be moved" in peer.hear(REFUSED)[1]
         members = daemon.stream_stats()["groups"]
         leases = [m["leases"] for g in members if g["name"] == "theirs" for m in g["members"]]
