@@ -9,6 +9,7 @@
     ├── CrashLoop              workers die faster than they make batches             exit code 5
     ├── SourceError            the user's code raised while it made a batch
     │   └── BatchTypeError     what it made holds something that cannot travel (also a TypeError)
+    ├── RemoteError            a worker process raised what cannot be raised here, or has died
     ├── EncodeError            the same, where the batch is encoded (also a TypeError)
     ├── ProtocolError          a peer, or a stored file, said something malformed
     ├── ClientError            a trainer cannot go on
@@ -110,6 +111,17 @@ class BatchTypeError(SourceError, TypeError):
 
 class EncodeError(EnqueuedError, TypeError):
     """A batch holds something that cannot travel; the message names its path, such as ``batch["x"][1]``."""
+
+
+class RemoteError(EnqueuedError):
+    """A worker process of this program raised what cannot be raised here as it was, or has died.
+
+    The message names the original type and text; `traceback` is the worker's own, as text, or empty after a death.
+    """
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
 
 
 class ProtocolError(EnqueuedError):

@@ -16,7 +16,9 @@ import msgpack
 KEYS = {
     "to a zygote": ("boot", "fork", "next", "quit"),
     "from a zygote": ("ready", "broken", "forked", "exited", "stepped", "progress", "gone"),
-    "to a worker": ("make", "free", "grant", "close", "length", "canary", "quit"),
+    "to a worker": ("make", "free", "grant", "close", "length", "canary", "quit", "renew", "counts"),
+    "to the nursery": ("plant",),
+    "from the nursery": ("planted", "exited"),
     "from a worker": ("up", "segment", "closed", "made", "failed", "ended", "length", "canary", "need", "broken"),
 }
 MOST_BYTES = 64 * 1024

@@ -90,8 +90,8 @@ class Feed:
         """Whether `header` comes from the source as it was loaded last."""
         self._pools = Succession(spec, options, reactor, memory, shares, self)
         self._stream: Stream | None = None
-        self.remembered: dict[str, Any] = {}
-        """What the state file says of its groups."""
+        self.remembered: dict[str, Any] | None = None
+        """What the state file says of its groups; None where there is none."""
         self._replicas = Replicas(spec.replicas, self._pools.pool)
         self._supply = Supply(memory, self._pools, self._replicas)
         self._pace = Pace()
@@ -214,7 +214,10 @@ class Feed:
         if capacity:
             self._pools.order(stream.orders(capacity))
         for epoch in stream.openings():
-            self._pools.open(epoch)
+            self._open(epoch)
+
+    def _open(self, epoch: int) -> None:
+        self._pools.open(epoch)
 
     # -- what the pool says -------------------------------------------------------------------------------------
 
@@ -223,7 +226,8 @@ class Feed:
         if self._stream is None:
             self._stream = self._begin(indexed=facts["indexed"], now=time.monotonic())
             try:
-                restore(self._stream, self.remembered)
+                if self.remembered is not None:
+                    restore(self._stream, self.remembered)
             except ProtocolError as error:
                 log.warning("what the state file says of the groups of %s is ignored: %s", self.name, error)
         self._described = False

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Protocol
 
 import msgpack
 
@@ -44,6 +45,8 @@ class Generation:
         self.gone = False
         """Whether its end is known."""
         self.length = 0
+        self.briefing: tuple[Message, tuple[int, ...]] = ({}, ())
+        """What every worker is told first, and the descriptors that go with it, which stay whose they are."""
         self.unwanted_since: float | None = None
         """Since when no group is near its epoch."""
         self._began = time.monotonic()
@@ -71,7 +74,21 @@ class Generation:
         finally:
             os.close(page_fd)
         worker = self.crew[number] = WorkerHandle(number, seat, lanes, channel, page)
+        self._brief(worker)
         return worker
+
+    def brief(self, message: Message, fds: tuple[int, ...]) -> None:
+        """Tell every worker something before its next order, also those that are made from now on."""
+        self.briefing = message, fds
+        for worker in self.crew.values():
+            worker.flush()
+            self._brief(worker)
+
+    def _brief(self, worker: WorkerHandle) -> None:
+        message, fds = self.briefing
+        if message:
+            with contextlib.suppress(OSError):  # as above
+                worker.channel.send(message, fds)
 
     def step_to(self, epoch: int) -> Generation:
         """Have the zygote of a later epoch forked from this one; it calls `on_epoch_end` once for each in between."""
@@ -110,8 +127,17 @@ class Generation:
             self.channel.try_send({"quit": 1})
 
 
-class Root:
+class Root(Protocol):
     """The process of the first zygote, which leads the process group of the whole pool."""
+
+    generation: Generation
+
+    def end(self, within_s: float) -> str:
+        """Wait for the zygote to end, then kill what is left of the pool; how the zygote ended."""
+
+
+class BootedRoot:
+    """A first zygote in an interpreter of its own."""
 
     def __init__(self, boot: Message) -> None:
         channel, theirs = Channel.pair()
@@ -128,15 +154,9 @@ class Root:
             )
         os.close(read)
         self.generation = Generation(0, channel)
-        with open(
-            os.memfd_create("enqueued-boot", os.MFD_CLOEXEC), "w+b", 0
-        ) as file:  # the source's arguments may be long
-            file.write(msgpack.packb(boot))
-            file.seek(0)
-            channel.send({"boot": 1}, (file.fileno(),))
+        send_boot(channel, boot)
 
     def end(self, within_s: float) -> str:
-        """Wait for the zygote to end, then kill what is left of the pool; how the zygote ended."""
         try:
             code: int | None = self.process.wait(within_s)
         except subprocess.TimeoutExpired:
@@ -148,3 +168,11 @@ class Root:
             os.close(self._lifeline)
             self._lifeline = None
         return death(code if code >= 0 else -code, signalled=code < 0)
+
+
+def send_boot(channel: Channel, boot: Message, *fds: int) -> None:
+    """Tell a first zygote what to load; `boot` goes by a memory file, for a source's arguments may be long."""
+    with open(os.memfd_create("enqueued-boot", os.MFD_CLOEXEC), "w+b", 0) as file:
+        file.write(msgpack.packb(boot))
+        file.seek(0)
+        channel.send({"boot": 1}, (file.fileno(), *fds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from enqueued.arena.segment import Slot
 from enqueued.batch import Position
 from enqueued.errors import EnqueuedError
 from enqueued.pool.channel import Message
+from enqueued.pool.generation import BootedRoot, Root
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class PoolOptions:
     max_queue_size: int = 10
     load_timeout: float = 300.0
     make_timeout: float = 0.0
+    root: Callable[[Message], Root] = BootedRoot
+    """Makes the first zygote, which is to load what it is told."""
 
 
 class PoolEvents(Protocol):

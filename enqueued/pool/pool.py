@@ -51,6 +51,7 @@ class Pool(Crew):
         """What the zygote has found out about the source."""
         self._changed = ""
         """The source's file, if it had changed when the source was loaded again."""
+        self._briefing: tuple[Message, tuple[int, ...]] = ({}, ())
         self._refuted: tuple[int, Message] | None = None
         """The first epoch that cannot be reproduced, and what is told in place of it and of all that follow."""
 
@@ -59,8 +60,25 @@ class Pool(Crew):
     def start(self) -> None:
         """Begin to load the source; `events.loaded` or `events.broken` says how that went."""
         self._began = time.monotonic()
-        self._root = Root({"spec": self.spec.to_plain(), "start_method": self.options.start_method})
+        self._root = self.options.root({"spec": self.spec.to_plain(), "start_method": self.options.start_method})
+        self._root.generation.briefing = self._briefing
         self._generations.add(self._root.generation)
+
+    def brief(self, message: Message, *fds: int) -> None:
+        """Tell every worker something before its next order, also those that are made later.
+
+        The descriptors that go with it stay the caller's, who closes them after the next call.
+        """
+        self._briefing = message, fds
+        for generation in self._generations:
+            generation.brief(message, fds)
+
+    def replant(self) -> None:
+        """Have the source loaded again, when nothing is being made: the first zygote that follows has it as it is."""
+        self._root.end(0.0)
+        for generation in self._generations:
+            self._disown(generation)
+        self.start()
 
     def close(self) -> None:
         """Have every process end, workers after the batch that they are making; `closed` says when they have."""

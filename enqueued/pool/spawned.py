@@ -9,6 +9,7 @@ from typing import Any
 
 from enqueued.errors import LoadError
 from enqueued.pool.channel import Message
+from enqueued.pool.sent import Sent, SentWorker
 from enqueued.pool.worker import work
 from enqueued.source.indexed import IndexedSource
 from enqueued.source.load import build, indexed_source
@@ -40,7 +41,9 @@ def _picklable(value: Any) -> bool:
     return True
 
 
-def spawn_worker(spec: SourceSpec, source: IndexedSource | StreamedSource, worker: Message, fds: list[int]) -> int:
+def spawn_worker(
+    spec: SourceSpec, source: IndexedSource | StreamedSource | Sent, worker: Message, fds: list[int]
+) -> int:
     """Start a worker in a fresh interpreter; its pid. A streamed source has no state yet and is built there anew."""
     return _spawn("worker", spec, source, worker, fds)
 
@@ -50,12 +53,19 @@ def spawn_zygote(spec: SourceSpec, source: IndexedSource, epoch: int, steps: int
     return _spawn("zygote", spec, source, {"epoch": epoch, "steps": steps}, fds)
 
 
-def _spawn(kind: str, spec: SourceSpec, source: IndexedSource | StreamedSource, role: Message, fds: list[int]) -> int:
+def _spawn(
+    kind: str, spec: SourceSpec, source: IndexedSource | StreamedSource | Sent, role: Message, fds: list[int]
+) -> int:
     state = source.user if isinstance(source, IndexedSource) else None
+    indexed = isinstance(source, IndexedSource)
+    sent = None
+    if isinstance(source, Sent):
+        sent = source.to_plain()
+        fds = [*fds, source.parcel]
     memo = os.memfd_create("enqueued-state", os.MFD_CLOEXEC)
     try:
         with open(memo, "wb", closefd=False) as file:
-            pickle.dump((spec, role, sys.path, isinstance(source, IndexedSource)), file)
+            pickle.dump((spec, role, sys.path, indexed, sent), file)
             pickle.dump(state, file)
         os.lseek(memo, 0, os.SEEK_SET)
         for fd in (memo, *fds):
@@ -74,8 +84,11 @@ def main(arguments: list[str]) -> None:
     for fd in fds:
         os.set_inheritable(fd, False)
     with open(state, "rb") as file:
-        spec, role, path, indexed = pickle.load(file)
+        spec, role, path, indexed, sent = pickle.load(file)
         sys.path[:] = path
+        if sent is not None:
+            work(Sent(**sent, parcel=fds.pop()).build(spec), role, fds, SentWorker)
+            return
         source = indexed_source(spec, pickle.load(file)) if indexed else build(spec)
     if kind == "worker":
         work(source, role, fds)

@@ -21,12 +21,13 @@ from typing import Any
 from enqueued.arena.segment import Slot
 from enqueued.arena.writer import Arena
 from enqueued.batch import Position
-from enqueued.codec.encode import encode
+from enqueued.codec.encode import Encoded, encode
 from enqueued.errors import EncodeError, LoadError, SourceError
 from enqueued.pool.canary import CANARY, checksum
 from enqueued.pool.channel import Channel, Message, shorten
 from enqueued.pool.lifeline import name_process
 from enqueued.pool.page import Page
+from enqueued.pool.parcel import Parcel
 from enqueued.source.failure import source_error
 from enqueued.source.indexed import IndexedSource
 from enqueued.source.load import run_worker_init
@@ -44,6 +45,10 @@ class Stopped(Exception):
 
 class Worker:
     """One worker with one lane: it reads its orders and makes their batches in the same thread."""
+
+    keeps_canaries = True
+    """Whether it tells the checksums of the epochs' first batches."""
+    _encode: Callable[[Any], Encoded | Parcel] = staticmethod(encode)
 
     def __init__(self, source: IndexedSource | StreamedSource, number: int, name: str, channel: Channel, page: Page):
         self._source = source
@@ -177,7 +182,7 @@ class Worker:
             batch = self._next(source, epoch, index)
         else:
             batch = source.make(epoch, index)
-        encoded = encode(batch)
+        encoded = self._encode(batch)
         found = self._take(encoded.nbytes)
         waited_s = 0.0
         if found is None:
@@ -186,7 +191,7 @@ class Worker:
             waited_s = time.monotonic() - began
         slot, memory = found
         encoded.write_into(memory)
-        if index == 0 and isinstance(source, IndexedSource):
+        if index == 0 and self.keeps_canaries and isinstance(encoded, Encoded) and isinstance(source, IndexedSource):
             self._canaries.append((epoch, checksum(encoded), ""))
         return slot, waited_s
 
@@ -324,7 +329,7 @@ class ThreadedWorker(Worker):
             return found
 
 
-def work(source: IndexedSource | StreamedSource, worker: Message, fds: list[int]) -> None:
+def work(source: IndexedSource | StreamedSource, worker: Message, fds: list[int], kind: type[Worker] = Worker) -> None:
     """Be worker `worker` until told to stop: entered in a forked child, or in a fresh interpreter."""
     number, seat, lanes = worker["number"], worker["seat"], worker["lanes"]
     channel, page = Channel(socket.socket(fileno=fds[0])), Page(fds[1], lanes)
@@ -351,7 +356,7 @@ def work(source: IndexedSource | StreamedSource, worker: Message, fds: list[int]
     if worker["threads"]:
         run = ThreadedWorker(source, number, name, channel, page, info=info, lanes=lanes).run
     else:
-        run = Worker(source, number, name, channel, page).run
+        run = kind(source, number, name, channel, page).run
     channel.send({"up": os.getpid()})
     run()
     sys.stdout.flush()

@@ -24,8 +24,9 @@ from enqueued.errors import EnqueuedError, LoadError, SourceError
 from enqueued.pool.channel import Channel, Message, shorten
 from enqueued.pool.lifeline import adopt_orphans, hang_on, name_process
 from enqueued.pool.modules import digest, loaded_versions, source_file
+from enqueued.pool.sent import Sent, SentWorker
 from enqueued.pool.spawned import find_unpicklable, spawn_worker, spawn_zygote
-from enqueued.pool.worker import work
+from enqueued.pool.worker import Worker, work
 from enqueued.source.files import open_regular_files
 from enqueued.source.image import fork_hazard
 from enqueued.source.indexed import IndexedSource
@@ -40,10 +41,11 @@ _PROGRESS_S = 1.0
 class Zygote:
     """The loaded source, and the children that were made from it."""
 
-    def __init__(self, channel: Channel, spec: SourceSpec, start_method: str) -> None:
+    def __init__(self, channel: Channel, spec: SourceSpec, start_method: str, sent: Sent | None = None) -> None:
         self._channel = channel
         self._spec = spec
         self._start_method = start_method
+        self._sent = sent
         self._source: IndexedSource | StreamedSource
         self._spawns = False
         self._children: dict[int, tuple[str, int]] = {}
@@ -57,24 +59,25 @@ class Zygote:
     def load(self) -> Message:
         """Import and construct the source; what the daemon has to know about it."""
         before, began, loaded_at = open_regular_files(), time.monotonic(), time.time()
-        source = self._source = build(self._spec)
-        if isinstance(source, IndexedSource):
+        sent = self._sent
+        source = self._source = build(self._spec) if sent is None else sent.build(self._spec)
+        if isinstance(source, IndexedSource) and sent is None:
             source.begin()
         hazard = fork_hazard() if self._start_method == "auto" else None
         self._spawns = self._start_method == "spawn" or hazard is not None
-        if self._spawns and isinstance(source, IndexedSource):
+        if self._spawns and isinstance(source, IndexedSource) and sent is None:
             find_unpicklable(self._spec, source, hazard)
-        file = source_file(self._spec)
+        file = source_file(self._spec) if sent is None else ""
         return {
             "indexed": isinstance(source, IndexedSource),
             "hook": isinstance(source, IndexedSource) and source.has_epoch_hook,
             "one_epoch": isinstance(source, StreamedSource) and source.one_epoch,
-            "length": source.length() if isinstance(source, IndexedSource) else None,
+            "length": source.length() if isinstance(source, IndexedSource) and sent is None else None,
             "files": sorted(open_regular_files() - before),
             "file": file,
             "hash": digest(file),
             "loaded_at": loaded_at,
-            "versions": loaded_versions(self._spec),
+            "versions": loaded_versions(self._spec) if sent is None else [],
             "spawns": self._spawns,
             "hazard": hazard,
             "load_s": time.monotonic() - began,
@@ -141,7 +144,7 @@ class Zygote:
         fds = self._channel.take_fds()
         if "fork" in message:
             worker = message["fork"]
-            pid = spawn_worker(self._spec, self._source, worker, fds) if self._spawns else os.fork()
+            pid = spawn_worker(self._spec, self._sent or self._source, worker, fds) if self._spawns else os.fork()
             if pid == 0:
                 self._work(wakeup, worker, fds)
             self._children[pid] = ("exited", worker["number"])
@@ -179,7 +182,7 @@ class Zygote:
         """In a forked child: be a worker."""
         with _ending():
             self._let_go(wakeup)
-            work(self._source, worker, fds)
+            work(self._source, worker, fds, Worker if self._sent is None else SentWorker)
         raise AssertionError("unreachable")
 
 
@@ -226,21 +229,33 @@ def follow(spec: SourceSpec, source: IndexedSource, epoch: int, steps: int, fd: 
     zygote.serve()
 
 
-def main(arguments: list[str]) -> None:
-    """Entry point of ``python -m enqueued.pool.zygote CHANNEL LIFELINE``; the descriptors are inherited."""
-    channel = Channel(socket.socket(fileno=int(arguments[0])))
-    hang_on(int(arguments[1]))
-    os.set_inheritable(channel.fileno(), False)
-    os.set_inheritable(int(arguments[1]), False)
+def lead(channel: Channel, lifeline: int, user: Any = None) -> None:
+    """Be the first zygote of a pool and lead its process group; `user` is the source's object, if it is here already.
+
+    Returns when whoever began the pool has let go of it.
+    """
+    hang_on(lifeline)
     adopt_orphans()
     name_process("enq-zygote")
     if channel.receive(wait=True) is None:
         return
-    with open(channel.take_fds()[0], "rb") as boot:
-        plain = msgpack.unpackb(boot.read())
-    zygote = Zygote(channel, SourceSpec.from_plain(plain["spec"]), plain["start_method"])
+    boot, *parcel = channel.take_fds()
+    with open(boot, "rb") as file:
+        plain = msgpack.unpackb(file.read())
+    sent = plain.get("sent")
+    if sent is not None:
+        sent = Sent(**sent, parcel=parcel[0] if parcel else -1, user=user)
+    zygote = Zygote(channel, SourceSpec.from_plain(plain["spec"]), plain["start_method"], sent)
     tell(channel, zygote.load)
     zygote.serve()
+
+
+def main(arguments: list[str]) -> None:
+    """Entry point of ``python -m enqueued.pool.zygote CHANNEL LIFELINE``; the descriptors are inherited."""
+    channel, lifeline = map(int, arguments)
+    os.set_inheritable(channel, False)
+    os.set_inheritable(lifeline, False)
+    lead(Channel(socket.socket(fileno=channel)), lifeline)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from enqueued.batch import Position
 from enqueued.codec.decode import decode
 from enqueued.errors import EnqueuedError
 from enqueued.pool.feed import Feed
+from enqueued.pool.generation import BootedRoot
 from enqueued.pool.memory import Memory
 from enqueued.pool.options import PoolOptions
 from enqueued.pool.shares import Shares
@@ -94,7 +95,9 @@ class Feeding:
     @property
     def zygote(self) -> int:
         """The pid of the first zygote."""
-        return self.feed._pools.pool._root.process.pid
+        root = self.feed._pools.pool._root
+        assert isinstance(root, BootedRoot)
+        return root.process.pid
 
     def canary(self, epoch: int) -> str:
         """The canary of an epoch."""

@@ -1,0 +1,110 @@
+"""The user's object on its way from the calling program to its pool."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from enqueued.enqueuer.forking import ways_out, why_not
+from enqueued.enqueuer.nursery import ForkedRoot, PlantedRoot
+from enqueued.errors import LoadError
+from enqueued.pool.channel import Message
+from enqueued.pool.generation import Root
+from enqueued.pool.parcel import Parcel
+from enqueued.pool.program import Program, main_module
+from enqueued.source.spec import SourceSpec
+
+
+class Cargo:
+    """A sequence or an iterator; it goes by pickle, or where that cannot be by a fork of this program.
+
+    Raises LoadError when it can go neither way.
+    """
+
+    def __init__(self, user: Any, spec: SourceSpec, order_seed: int | None) -> None:
+        self._user = user
+        self._spec = spec
+        self._order_seed = order_seed
+        self._parcel: int | None = None
+        self._program: Program
+        self._fresh: ForkedRoot | None = None
+        self._unpicklable: Exception | None = None
+        try:
+            self.pack()
+        except Exception as error:  # what a user's __getstate__ raises may be anything
+            self._unpicklable = error
+            self._program = Program.here([])
+            self.fork()
+
+    @property
+    def forks(self) -> bool:
+        """Whether it goes by a fork, each time anew when it has changed."""
+        return self._unpicklable is not None
+
+    def pack(self) -> int:
+        """Pack it as it is now; the descriptor of its memory file, which is this object's."""
+        parcel = Parcel(self._user)
+        modules = [type(self._user).__module__]
+        if b"__main__" in parcel.pickled:
+            _check_main()
+            modules.append("__main__")
+        self._program = Program.here(modules)
+        fd = parcel.to_file("enqueued-parcel")
+        self._drop()
+        self._parcel = fd
+        return fd
+
+    def fork(self) -> None:
+        """Fork it as it is now, in the thread of the consumer: `root` gives what was forked last."""
+        assert self._unpicklable is not None
+        hazard = why_not()
+        if hazard is not None:
+            raise LoadError(ways_out(self._user, self._unpicklable, hazard)) from self._unpicklable
+        boot = {"spec": self._spec.to_plain(), "start_method": "zygote"}
+        self._fresh = ForkedRoot({**boot, "sent": self._sent()}, self._user)
+
+    def root(self, boot: Message) -> Root:
+        """The first zygote of a pool that has it."""
+        if self._parcel is not None:
+            return PlantedRoot({**boot, "sent": self._sent()}, self._parcel)
+        fresh, self._fresh = self._fresh, None
+        if fresh is None:
+            raise LoadError(
+                f"the process that was forked with {self._spec.target} has ended, and what cannot be pickled cannot be "
+                "sent again"
+            )
+        return fresh
+
+    def _sent(self) -> dict[str, Any]:
+        return {"program": self._program.to_plain(), "order_seed": self._order_seed}
+
+    def _drop(self) -> None:
+        fd, self._parcel = self._parcel, None
+        if fd is not None:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Give back what is held of it."""
+        self._drop()
+        fresh, self._fresh = self._fresh, None
+        if fresh is not None:
+            fresh.end(0.0)
+
+
+def _check_main() -> None:
+    """Raises LoadError unless another process can import what the main module defines."""
+    name, path = main_module()
+    if not name and not path:
+        raise LoadError("it is defined in an interactive session, which no other process can import")
+    if path and not _is_guarded(path):
+        raise LoadError(
+            f'{path} would run as a whole to import it: put what starts an enqueuer under if __name__ == "__main__"'
+        )
+
+
+def _is_guarded(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return b"__name__" in file.read()
+    except OSError:
+        return False

@@ -1,0 +1,361 @@
+"""The thread that carries a run in processes: it orders batches ahead and hands them to the consumer as they lie."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import selectors
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+from enqueued.arena.segment import Slot
+from enqueued.enqueuer import epochs
+from enqueued.enqueuer.epochs import EpochEnds
+from enqueued.enqueuer.forking import ENGINE
+from enqueued.enqueuer.line import CONSUMER, LineFeed
+from enqueued.errors import EnqueuedError
+from enqueued.pool.channel import Message
+from enqueued.pool.memory import Memory
+from enqueued.pool.options import PoolOptions
+from enqueued.source.spec import SourceSpec
+from enqueued.stream.decisions import Deliver, Over
+
+log = logging.getLogger(__name__)
+
+_TURN_S = 0.1
+_NEEDY_TURN_S = 0.02
+_GRACE_S = 0.25
+"""How long the workers may take to finish what they make when the run ends; then they are killed."""
+_NEVER = -1
+
+
+class Ready(NamedTuple):
+    """A batch that lies in a slot, and the segment's descriptor and size if the consumer has not mapped it."""
+
+    lease: int
+    slot: Slot
+    segment: tuple[int, int] | None
+    last: bool
+    """Whether it is the last one of its epoch, and nothing happens between epochs."""
+
+
+class Failed(NamedTuple):
+    """What takes the place of a batch that could not be made."""
+
+    error: Message
+
+
+class Errand(NamedTuple):
+    """Something that only the consumer's own thread can do."""
+
+    do: Callable[[], None]
+
+
+class Bell:
+    """Wakes a thread that waits for descriptors. It may be rung at any time, from any thread and signal handler."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.RLock()
+
+    def ring(self) -> None:
+        """Wake it, or have it not fall asleep the next time."""
+        with self._lock:
+            if self.fd >= 0:
+                os.eventfd_write(self.fd, 1)
+
+    def hear(self) -> None:
+        """It has been heard."""
+        os.eventfd_read(self.fd)
+
+    def close(self) -> None:
+        """It wakes nobody any more; again is harmless."""
+        with self._lock:
+            fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Loop:
+    """Calls back when a descriptor can be read."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+
+    def watch(self, fd: int, on_readable: Callable[[], None]) -> None:
+        self._selector.register(fd, selectors.EVENT_READ, on_readable)
+
+    def unwatch(self, fd: int) -> None:
+        try:
+            self._selector.unregister(fd)
+        except KeyError:  # again is harmless
+            return
+
+    def turn(self, most_s: float) -> None:
+        """Wait for something to happen, for so long at most, and call back for all that has."""
+        for key, _ in self._selector.select(most_s):
+            if key.fd in self._selector.get_map():  # an earlier callback of this turn may have unwatched it
+                key.data()
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._selector.close()
+
+
+class Engine:
+    """One run. Its thread is the only one that touches the stream and the pool.
+
+    The consumer reads `items`, puts the leases of batches that it holds no longer into `released`, and calls `took`
+    after each batch. What it must not map any more is in `forgotten`.
+    """
+
+    def __init__(self, spec: SourceSpec, options: PoolOptions, sequence: Any, first: int | None) -> None:
+        self.items: SimpleQueue[Any] = SimpleQueue()
+        """`Ready`, `Failed`, `Errand`, or None for the end."""
+        self.released: deque[int] = deque()
+        self.forgotten: deque[int] = deque()
+        self.ends = EpochEnds()
+        self.waiting = False
+        """Whether a consumer waits, or is about to."""
+        self.changed: Callable[[], int | None] | None = None
+        """Packs the sequence anew, after `on_epoch_end`, or has the consumer fork it; None where there is no hook."""
+        self.shuffles = False
+        self.on_end: Callable[[], None] = lambda: None
+        """Called when every process has ended."""
+        self._sequence = sequence
+        self._first = first
+        self._bell = Bell()
+        self._loop = Loop()
+        self._loop.watch(self._bell.fd, self._bell.hear)
+        self.memory = Memory(None)
+        self.memory.most_segments = max(32, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self.feed = LineFeed(
+            spec, options, reactor=self._loop, memory=self.memory, on_open=self._open, on_broken=self._break
+        )
+        self._counts: dict[int, int] = {}
+        self._pending: int | None = None
+        """The epoch that begins when the consumer has taken all before it."""
+        self._parcel: int | None = None
+        """The sequence as it is since the last `on_epoch_end`."""
+        self._begins = (0, 0)
+        """The epoch, and its length, for which the sequence is being forked."""
+        self._planted: tuple[BaseException | None] | None = None
+        self._wake_at = _NEVER
+        """Wake the engine when so few batches are left that the consumer has not taken."""
+        self._mapped: set[int] = set()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=ENGINE, daemon=True)
+
+    # -- what other threads call --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def took(self) -> None:
+        """The consumer has taken a batch."""
+        if self.items.qsize() <= self._wake_at:
+            self._wake_at = _NEVER
+            self._bell.ring()
+
+    def wake(self) -> None:
+        """See at once what has changed."""
+        self._bell.ring()
+
+    def stop(self) -> None:
+        """End soon."""
+        self._stopping = True
+        self._bell.ring()
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait until it has ended, if this is another thread than its own; whether it has."""
+        if self._thread is not threading.current_thread() and self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def dispose(self) -> None:
+        """Close what others needed to reach it, after its end."""
+        self._bell.close()
+
+    def abandon(self) -> None:
+        """In a forked child: the run is the parent's."""
+        self.memory.table.close()
+
+    # -- the thread ---------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self.feed.start()
+            while not self._stopping:
+                self._turn()
+        except BaseException as error:
+            self.items.put(Failed({"exception": error}))
+        finally:
+            self._stopping = True
+            self.items.put(None)
+            self.ends.close()
+            try:
+                self._close()
+            except BaseException:
+                log.exception("the end of a run failed")
+
+    def _turn(self) -> None:
+        self._loop.turn(self._patience())
+        feed = self.feed
+        self._deliver()
+        if feed.ready:
+            line = feed.line
+            self._release()
+            line.untaken = self.items.qsize()
+            line.waiting = self.waiting and not line.untaken
+            line.limited = False
+            if self._pending is not None and self._all_taken():
+                self._go_on(self._pending)
+            if self._planted is not None:
+                self._replant(self._planted)
+        feed.step(time.monotonic())
+        self._deliver()
+
+    def _all_taken(self) -> bool:
+        return not self.items.qsize() and not self.feed.line.window.queued
+
+    def _patience(self) -> float:
+        """How long to sleep at most; from now on the consumer wakes the engine when it has to."""
+        if not self.feed.ready:
+            return _TURN_S
+        line = self.feed.line
+        wake_at = line.enough if line.limited else _NEVER
+        if self._pending is not None:
+            wake_at = max(0, wake_at)
+        self._wake_at = wake_at  # and only then look again, lest the consumer took one meanwhile
+        left = self.items.qsize()
+        if (
+            self._stopping
+            or (line.limited and left <= line.enough)
+            or (self._pending is not None and self._all_taken())
+        ):
+            return 0.0
+        return _NEEDY_TURN_S if any(worker.needs for worker in self.feed.pool.workers()) else _TURN_S
+
+    def _deliver(self) -> None:
+        """Hand over what is ready."""
+        first = count = 0
+        for decision in self.feed.decisions():
+            if type(decision) is Deliver:
+                first = first if count else decision.lease
+                count += 1
+                if decision.error is not None:
+                    self.items.put(Failed(decision.error))
+                else:
+                    epoch, index = decision.position
+                    slot: Slot = decision.slot
+                    last = self.changed is None and index + 1 == self.feed.stream.lengths.get(epoch)
+                    self.items.put(Ready(decision.lease, slot, self._new(slot.segment), last))
+            elif type(decision) is Over:
+                self.items.put(None)
+        if count:
+            self.feed.stream.done(CONSUMER, [(first, count)])
+
+    def _new(self, segment: int) -> tuple[int, int] | None:
+        """What the consumer has to map before it can read in a segment."""
+        if segment in self._mapped:
+            return None
+        self._mapped.add(segment)
+        found = self.memory.table.descriptor(segment)
+        assert found is not None
+        fd, size = found
+        return os.dup(fd), size
+
+    def _release(self) -> None:
+        """Take back what the consumer holds no longer."""
+        released = self.released
+        if released:
+            self.feed.stream.release(CONSUMER, [(released.popleft(), 1) for _ in range(len(released))])
+        table = self.memory.table
+        if table.forgotten:
+            gone, table.forgotten = table.forgotten, []
+            self._mapped.difference_update(gone)
+            self.forgotten.extend(gone)
+
+    def _close(self) -> None:
+        """End every process, then give the memory back that they wrote."""
+        feed = self.feed
+        feed.close()
+        deadline = time.monotonic() + _GRACE_S
+        while not feed.closed and time.monotonic() < deadline:
+            self._loop.turn(0.01)
+            feed.step(time.monotonic())
+        feed.kill()
+        self.memory.table.close()
+        self._loop.close()
+        self.on_end()
+
+    def _break(self, error: EnqueuedError) -> None:
+        self.items.put(Failed({"exception": error}))
+        self._stopping = True
+
+    # -- epochs -------------------------------------------------------------------------------------------------
+
+    def _open(self, epoch: int) -> None:
+        """The look-ahead has come to an epoch."""
+        if epoch and self.changed is not None:
+            self._pending = epoch
+            return
+        try:
+            length = self._first if not epoch and self._first is not None else epochs.length(self._sequence)
+        except BaseException as error:
+            self._cannot_open(epoch, error)
+        else:
+            self._begin(epoch, length)
+
+    def _go_on(self, epoch: int) -> None:
+        """All batches before this epoch have been taken: the sequence may change now."""
+        assert self.changed is not None
+        self._pending = None
+        try:
+            epochs.turn(self._sequence)
+            length = epochs.length(self._sequence)
+            self._parcel = self.changed()
+        except BaseException as error:
+            self._cannot_open(epoch, error)
+        else:
+            if self._parcel is not None:
+                self._begin(epoch, length)
+            else:
+                self._begins = (epoch, length)
+        self.ends.add()
+
+    def planted(self, error: BaseException | None) -> None:
+        """The consumer has forked the sequence as it is now from this program, or has failed to."""
+        self._planted = (error,)
+        self._bell.ring()
+
+    def _replant(self, planted: tuple[BaseException | None]) -> None:
+        epoch, length = self._begins
+        self._planted = None
+        if planted[0] is not None:
+            self._cannot_open(epoch, planted[0])
+        else:
+            self.feed.pool.replant()
+            self._begin(epoch, length)
+
+    def _begin(self, epoch: int, length: int) -> None:
+        if self.shuffles:
+            self._counts = {old: count for old, count in self._counts.items() if old >= epoch - 2} | {epoch: length}
+        message: Message = {"counts": self._counts} if self.shuffles else {}
+        if self._parcel is not None:
+            self.feed.pool.brief({**message, "renew": 1}, self._parcel)
+        elif message:
+            self.feed.pool.brief(message)
+        self.feed.stream.epoch_length(epoch, length)
+
+    def _cannot_open(self, epoch: int, error: BaseException) -> None:
+        self.feed.stream.epoch_failed(epoch, {"message": str(error), "exception": error})

@@ -1,0 +1,245 @@
+"""The calling program's side of the nursery, and the roots of pools that are made there or here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import weakref
+from typing import Any
+
+from enqueued.pool.channel import Channel, Message
+from enqueued.pool.deaths import death_of
+from enqueued.pool.generation import Generation, send_boot
+from enqueued.pool.zygote import lead
+from enqueued.source.image import hold_blas_to_one_thread
+
+_LAST_S = 5.0
+"""How long the kernel may take to end what was killed."""
+_LOOK_S = 0.001
+
+_lock = threading.RLock()
+_nursery: Nursery | None = None
+_held: weakref.WeakSet[Any] = weakref.WeakSet()
+"""What has to be let go of in a forked child of this program, lest it keeps pools alive that are the program's."""
+
+
+class Nursery:
+    """The nursery's process; it ends with this program, whichever way that ends."""
+
+    def __init__(self) -> None:
+        self._channel, theirs = Channel.pair()
+        read, write = os.pipe2(os.O_CLOEXEC)
+        self._lifeline: int | None = write
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "enqueued.pool.nursery", str(theirs.fileno()), str(read)],
+                pass_fds=(theirs.fileno(), read),
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **hold_blas_to_one_thread(os.environ)},
+            )
+        os.close(read)
+        _held.add(self)
+
+    def plant(self, *fds: int) -> None:
+        """Have a pool made. Raises `OSError` when the process has ended."""
+        self._channel.send({"plant": 1}, fds)
+
+    def end(self) -> None:
+        """End it; the pools that were made there go on."""
+        self.let_go()
+        self.process.kill()
+        self.process.wait()
+
+    def let_go(self) -> None:
+        """Close what is held of it."""
+        self._channel.close()
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
+
+
+def nursery() -> Nursery:
+    """The one of this program, begun when there is none, or when it was killed."""
+    global _nursery
+    with _lock:
+        if _nursery is not None and _nursery.process.poll() is not None:
+            _nursery.let_go()
+            _nursery = None
+        if _nursery is None:
+            _nursery = Nursery()
+        return _nursery
+
+
+def close() -> None:
+    """End the nursery, if there is one; the next pool begins a new one."""
+    global _nursery
+    with _lock:
+        if _nursery is not None:
+            _nursery.end()
+            _nursery = None
+
+
+class _Root:
+    """The first zygote of a pool, which leads a process group of its own."""
+
+    def __init__(self, boot: Message, *parcel: int) -> None:
+        channel, self._theirs = Channel.pair()
+        read, write = os.pipe2(os.O_CLOEXEC)
+        self._lifeline: int | None = write
+        self.generation = Generation(0, channel)
+        self.pid = 0
+        """0 until it is known."""
+        _held.add(self)
+        try:
+            self._begin(self._theirs.fileno(), read, boot)
+            send_boot(channel, boot, *parcel)
+        finally:
+            os.close(read)
+            self._theirs.close()
+
+    def _begin(self, channel: int, lifeline: int, boot: Message) -> None:
+        raise NotImplementedError
+
+    def _wait(self, within_s: float) -> int | None:
+        """The status with which it ended, if it has after so long."""
+        raise NotImplementedError
+
+    def end(self, within_s: float) -> str:
+        """Wait for the zygote to end, then kill what is left of the pool; how the zygote ended."""
+        status = self._wait(within_s)
+        self._cut()
+        deadline = time.monotonic() + _LAST_S
+        if status is None:
+            status = self._wait(_LAST_S)
+        while self.pid and self._kill() and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+        self._hang_up()
+        return "ended" if status is None else death_of(status)
+
+    def _kill(self) -> bool:
+        """Kill its process group; whether anything is left of it."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def _cut(self) -> None:
+        """Let go of the lifeline, with which the kernel kills the group."""
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
+
+    def _hang_up(self) -> None:
+        """Close what tells how it fares."""
+
+    def let_go(self) -> None:
+        """In a forked child of this program: close what is held of it."""
+        self._cut()
+        self._hang_up()
+        self.generation.channel.close()
+
+
+class PlantedRoot(_Root):
+    """One that is forked from the nursery."""
+
+    def _begin(self, channel: int, lifeline: int, boot: Message) -> None:
+        self._status, theirs = Channel.pair()
+        fd = os.memfd_create("enqueued-program", os.MFD_CLOEXEC)
+        import msgpack
+
+        with theirs, open(fd, "w+b", 0) as file:
+            file.write(msgpack.packb(boot))
+            for _ in range(2):
+                try:
+                    nursery().plant(channel, lifeline, fd, theirs.fileno())
+                    return
+                except OSError:  # it was killed meanwhile
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        nursery().process.wait(_LAST_S)
+        raise OSError("the nursery of this program was killed as often as it was begun")
+
+    def _wait(self, within_s: float) -> int | None:
+        deadline = time.monotonic() + within_s
+        while select.select([self._status], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            message = self._status.receive(wait=True)
+            if message is None:
+                return None
+            if "exited" in message:
+                exited: int = message["exited"]
+                return exited
+            self.pid = message["planted"]
+        return None
+
+    def _hang_up(self) -> None:
+        self._status.close()
+
+
+class ForkedRoot(_Root):
+    """One that is forked from this very process, whose image has what cannot be pickled."""
+
+    def __init__(self, boot: Message, user: Any) -> None:
+        self._user = user
+        self._status: int | None = None
+        super().__init__(boot)
+
+    def _begin(self, channel: int, lifeline: int, boot: Message) -> None:
+        mine = os.dup(channel), os.dup(lifeline)  # what is held here is let go of in the child
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _lead(mine, self._user)
+        for fd in mine:
+            os.close(fd)
+        self._user = None
+
+    def _wait(self, within_s: float) -> int | None:
+        deadline = time.monotonic() + within_s
+        while self._status is None:
+            with contextlib.suppress(ChildProcessError):
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    self._status = status
+                    continue
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_LOOK_S)
+        return self._status
+
+
+def _lead(fds: tuple[int, int], user: Any) -> None:
+    """In a child: be the first zygote of a pool. It does not return."""
+    code = 1
+    try:
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        lead(Channel(socket.socket(fileno=fds[0])), fds[1], user)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _after_fork() -> None:
+    """A forked child of this program has no part in its pools."""
+    global _nursery, _lock
+    _nursery, _lock = None, threading.RLock()
+    for one in list(_held):
+        one.let_go()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
