@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from enqueued.batch import Position
@@ -107,7 +108,7 @@ class Admission(Roster):
 
     def _reopen(self, name: str, stored: Stored) -> Group:
         group = Group(name, False, self._start(stored.position), self.now)
-        group.redeliver = self._exist(group.cursor[0], set(stored.missing))
+        group.redeliver = self._exist(stored.missing)
         group.taken = {position for position in stored.taken if position > group.cursor}
         group.generation = stored.generation
         group.suspects = stored.ahead
@@ -122,11 +123,10 @@ class Admission(Roster):
                 f"the saved state of group {group.name!r} stands at {epoch}:{group.cursor[1]} and misses positions "
                 "that are not before that in its epoch: it was changed, or put together from two"
             )
-        return self._exist(epoch, set(missing))
+        return self._exist(missing)
 
-    def _exist(self, epoch: int, positions: set[Position]) -> list[Position]:
-        length = self.lengths.get(epoch, FAR)
-        return sorted(position for position in positions if position[1] < length)
+    def _exist(self, positions: Iterable[Position]) -> list[Position]:
+        return sorted({position for position in positions if position[1] < self.lengths.get(position[0], FAR)})
 
     def _take_up(self, member: Member, claim: Claim) -> None:
         """A member comes back from a daemon that is gone: what it has had is not given again."""

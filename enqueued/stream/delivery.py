@@ -139,7 +139,7 @@ class Delivery(Admission):
         if team is not None and index == group.rank and self.end_of(group, epoch) == 0:
             self._too_short(group, team)
             return True
-        if self.held_up(group) or group.redeliver:
+        if self.held_up(group) or self.owing(group):
             return True
         if self.end is not None and group.cursor >= self.end:
             for member in group.members.values():

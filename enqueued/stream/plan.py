@@ -191,7 +191,10 @@ class Plan(Places):
 
     def owing(self, group: Group) -> list[Position]:
         """What a group is to be given again soon; what is made for that is bounded like all else."""
-        return group.redeliver[: self._share] if self.indexed else group.redeliver
+        again = group.redeliver
+        if again and again[-1][0] > group.cursor[0]:  # by one that came back, held it, and left: its epoch comes later
+            again = [position for position in again if position[0] <= group.cursor[0]]
+        return again[: self._share] if self.indexed else again
 
     def sweep(self) -> None:
         """Look at every entry again, because a group came, left, stopped or jumped, or because its share is less."""

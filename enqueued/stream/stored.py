@@ -13,9 +13,10 @@ from enqueued.errors import ProtocolError
 class Stored:
     """Where a named group without members stands.
 
-    `missing` is still to be delivered again, in the epoch of `position`; `taken` lies after that and was delivered. So
-    many `members` lost it, by a crash of the daemon or a reset, and are expected back until `until`; `ahead` more may
-    have been delivered. It may deliver `room` before the state file has to be written, None if that is up to date.
+    `missing` is still to be delivered again, in the epoch of `position` or later; `taken` lies after that and was
+    delivered. So many `members` lost it, by a crash of the daemon or a reset, and are expected back until `until`;
+    `ahead` more may have been delivered. It may deliver `room` before the state file has to be written, None if that is
+    up to date.
     Of `world_size` ranks those that have `left` are kept as `(rank, epoch, index)`, their next position.
     """
 
@@ -54,8 +55,8 @@ class Stored:
             world_size=_count(world_size),
             left=_left(left, world_size),
         )
-        if any(one[0] != position[0] for one in stored.missing):
-            raise ProtocolError(f"a stored group misses something of another epoch than its own, {position[0]}")
+        if any(one[0] < position[0] for one in stored.missing):
+            raise ProtocolError(f"a stored group misses something of an epoch before its own, {position[0]}")
         return stored
 
 
