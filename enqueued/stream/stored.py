@@ -52,6 +52,7 @@ class Stored:
             _count(members),
             _count(ahead),
             until,
+            room=_count(ahead),
             world_size=_count(world_size),
             left=_left(left, world_size),
         )

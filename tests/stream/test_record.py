@@ -87,6 +87,20 @@ def test_a_record_allows_no_less_than_the_one_before() -> None:
     assert after.remembered["g"].ahead >= more
 
 
+def test_a_daemon_that_was_restarted_goes_no_further_than_the_file_it_began_with() -> None:
+    """It may be killed again before it has written one of its own."""
+    stream = stream_of()
+    join(stream, "a")
+    written = record(stream, least=5)
+    after = stream_of()
+    restore(after, written.plain)
+    after.tick(100)
+    join(after, "b")
+    assert run(after) == 5
+    write(after)
+    assert run(after) == 20
+
+
 def test_where_nothing_can_be_written_groups_go_on() -> None:
     """A disk that is full stops no training."""
     stream = stream_of()
