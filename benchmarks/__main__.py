@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-COMMANDS = ("start", "transport")
+COMMANDS = ("inprocess", "start", "transport")
 
 
 class Commands(click.Group):

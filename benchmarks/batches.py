@@ -56,12 +56,13 @@ SIZES = {
 class Ready:
     """A source that returns one of a few ready batches: a Sequence for enqueued, a map-style dataset for PyTorch."""
 
-    def __init__(self, size: str) -> None:
+    def __init__(self, size: str, length: int = ENDLESS) -> None:
         self._batches = SIZES[size].batches(4)
+        self._length = length
 
     def __len__(self) -> int:
-        """So many that no measurement reaches the end of an epoch."""
-        return ENDLESS
+        """By itself so many that no measurement reaches the end of an epoch."""
+        return self._length
 
     def __getitem__(self, index: int) -> Pair:
         """One of the ready batches."""

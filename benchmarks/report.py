@@ -14,7 +14,7 @@ from benchmarks.batches import Size
 from benchmarks.results import RATE, Target, find, middle, ratio
 from benchmarks.rounds import Measured
 
-PACKAGES = ("enqueued", "numpy", "pyzmq", "torch", "tensorpack")
+PACKAGES = ("enqueued", "numpy", "pyzmq", "torch", "keras", "tensorpack")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -57,15 +57,15 @@ def size_table(size: Size, measured: Sequence[Measured]) -> str:
             rows.append(
                 [
                     entry.system.title,
-                    _number(middle(entry, RATE)),
-                    _number(middle(entry, "bytes_per_s"), 1e-9, 2),
-                    _number(min(rates)),
-                    _number(max(rates)),
-                    _number(times, 1, 2, " x"),
-                    _number(middle(entry, "client_cpu_us"), 1, 1, " us"),
-                    _number(middle(entry, "daemon_cpu_us"), 1, 1, " us"),
-                    _number(middle(entry, "worker_cpu_us"), 1, 1, " us"),
-                    _number(middle(entry, "daemon_rss_bytes"), 1e-6, 0, " MB"),
+                    number(middle(entry, RATE)),
+                    number(middle(entry, "bytes_per_s"), 1e-9, 2),
+                    number(min(rates)),
+                    number(max(rates)),
+                    number(times, 1, 2, " x"),
+                    number(middle(entry, "client_cpu_us"), 1, 1, " us"),
+                    number(middle(entry, "daemon_cpu_us"), 1, 1, " us"),
+                    number(middle(entry, "worker_cpu_us"), 1, 1, " us"),
+                    number(middle(entry, "daemon_rss_bytes"), 1e-6, 0, " MB"),
                 ]
             )
         if entry.trouble:
@@ -79,12 +79,13 @@ def target_table(targets: Sequence[Target]) -> str:
     for target in targets:
         bound = f">= {target.least:g}" if target.least is not None else f"<= {target.most:g}"
         digits = 2 if target.unit == "x" else 1
-        value = _number(target.value, 1, digits, f" {target.unit}")
+        value = number(target.value, 1, digits, f" {target.unit}")
         rows.append([target.what, f"{bound} {target.unit}", value, target.verdict])
     return aligned(rows)
 
 
-def _number(value: float | None, scale: float = 1, digits: int = 0, unit: str = "") -> str:
+def number(value: float | None, scale: float = 1, digits: int = 0, unit: str = "") -> str:
+    """A figure as text, or a dash where there is none."""
     return "-" if value is None else f"{value * scale:,.{digits}f}{unit}".replace(",", " ")
 
 

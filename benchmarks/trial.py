@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.batches import SIZES, Consumer
-from benchmarks.systems import SYSTEMS, Feed
+from benchmarks.systems import IN_PROCESS, SYSTEMS, Feed
 
 WARM_UP = 0.3
 """Of the seconds measured, so much more goes before, and at least two whole queues."""
@@ -18,7 +18,7 @@ WARM_UP = 0.3
 def trial(system: str, size_name: str, seconds: float, folder: Path) -> dict[str, Any]:
     """Take batches for so long, after a warm-up; rates, CPU per batch and what the system tells of itself."""
     size = SIZES[size_name]
-    with SYSTEMS[system].open(size, folder) as feed:
+    with (SYSTEMS | IN_PROCESS)[system].open(size, folder) as feed:
         consumer = Consumer(size)
         _consume(feed, consumer, WARM_UP * seconds, at_least=2 * size.queue)
         usage, cpu = feed.usage(), time.process_time()

@@ -82,6 +82,28 @@ SYSTEMS = {
 OURS = ("enqueued", "enqueued-tcp")
 
 
+def _in_process(name: str, title: str, where: str, needs: str = "numpy", **arguments: Any) -> list[System]:
+    """A system that is measured twice: its batches, and with short epochs the time between them."""
+    return [
+        System(name, title, where, arguments, needs),
+        System(f"{name}-epochs", title, where, arguments | {"length": EPOCH}, needs, sizes=("mid",)),
+    ]
+
+
+EPOCH = 20
+"""Batches of an epoch, where the time between epochs is measured."""
+IN_PROCESS = {
+    system.name: system
+    for system in (
+        *_in_process("processes", "enqueued.OrderedEnqueuer, 2 processes", "enqueuers:ours", processes=True),
+        *_in_process("threads", "enqueued.OrderedEnqueuer, 2 threads", "enqueuers:ours"),
+        *_in_process("keras-processes", "Keras 3, 2 processes", "enqueuers:keras", "keras", processes=True),
+        *_in_process("keras-threads", "Keras 3, 2 threads", "enqueuers:keras", "keras"),
+        *_in_process("dataloader", "PyTorch DataLoader, 2 workers", "enqueuers:dataloader", "torch"),
+    )
+}
+
+
 def chosen(against: tuple[str, ...]) -> list[System]:
     """Our own, and those whose name begins with one of `against` (none: all). Raises KeyError for no match."""
     for word in against:
