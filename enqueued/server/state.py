@@ -23,6 +23,7 @@ from typing import Any
 
 import msgpack
 
+from enqueued.enqueuer.coordinator import Coordinator
 from enqueued.errors import ConfigError, ProtocolError
 
 log = logging.getLogger("enqueued.server")
@@ -82,7 +83,9 @@ class StateFile:
         self._news: deque[Any] = deque(maxlen=1)
         self._told: set[int | None] = set()
         # a disk that does not answer must not keep the process from ending
+        self._coordinator = Coordinator()
         self._thread = threading.Thread(target=self._work, name="enqueued-state", daemon=True)
+        self._coordinator.register_thread(self._thread)
         self._thread.start()
 
     def load(self) -> dict[str, Any]:
@@ -130,25 +133,30 @@ class StateFile:
         if plain is not None:
             self._jobs.put((encode(plain), None))
         self._jobs.put(None)
-        self._thread.join(_PATIENCE_S)
+        self._coordinator.request_stop()
+        try:
+            self._coordinator.join(stop_grace_period_secs=_PATIENCE_S, ignore_live_threads=True)
+        except Exception:
+            log.exception("The thread that writes the state file %s has failed", self.path)
         if self._thread.is_alive():
             log.warning("The state file %s is not written after %g s: is its disk there?", self.path, _PATIENCE_S)
 
     # -- the thread ---------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            content, tag = job
-            try:
-                _write(self.path, content)
-            except OSError as error:
-                self._fail(error)
-            else:
-                self._told.clear()
-                if tag is not None:
-                    self._news.append(tag)
-            finally:
-                self._idle.set()
+        with self._coordinator.stop_on_exception():
+            while (job := self._jobs.get()) is not None:
+                content, tag = job
+                try:
+                    _write(self.path, content)
+                except OSError as error:
+                    self._fail(error)
+                else:
+                    self._told.clear()
+                    if tag is not None:
+                        self._news.append(tag)
+                finally:
+                    self._idle.set()
 
     def _fail(self, error: OSError) -> None:
         self.failures += 1
