@@ -152,6 +152,7 @@ class Hub:
         before = self._by_peer.get((id(endpoint), incoming.peer))
         if before is not None:
             self._depart(before)
+        self._early.drop(lambda early: early.endpoint is endpoint and early.incoming.peer == incoming.peer)
         if len(self._by_name) + len(self._early) >= self._max_clients:
             raise Refused(f"{self._max_clients} clients are connected, and --max-clients is {self._max_clients}")
         if hello.token is not None and (self.handoff is None or hello.token not in self.handoff):

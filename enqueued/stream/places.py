@@ -6,8 +6,8 @@ from enqueued.batch import Position
 from enqueued.stream.group import Group
 from enqueued.stream.window import GONE, Window
 
-FAR = 1 << 62
-"""A distance that is more than any window."""
+FAR = 1 << 64
+"""A distance that is more than any window, and a length beyond every index."""
 
 NEAR_EPOCHS = 64
 """So many epochs are counted through, and looked ahead into."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from enqueued.batch import Position
 from enqueued.errors import ProtocolError
-from enqueued.wire.messages import HELLO, PROTOCOL, is_count, is_name, pack, position, show
+from enqueued.wire.messages import HELLO, MOST_COUNTED, PROTOCOL, is_count, is_name, pack, position, show
 
 STARTS = ("first", "live", "stored")
 MOST_RANKS = 4096
@@ -61,7 +61,7 @@ class Claim:
             taken=_positions(plain, "taken"),
             missing=_positions(plain, "missing"),
             returning=plain.get("returning") is True,
-            generation=generation if is_count(generation) else 0,
+            generation=generation if is_count(generation) and generation < MOST_COUNTED else 0,
             held=_positions(plain, "held"),
             acked=_positions(plain, "acked"),
         )

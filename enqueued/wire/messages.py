@@ -49,6 +49,8 @@ _FIELDS = {
 }
 MOST_EPOCHS = 1 << 32
 """Nobody begins at an epoch beyond: what is counted up from there stays in 64 bits everywhere."""
+MOST_COUNTED = 1 << 62
+"""No index and no generation that a client names is beyond, for the same reason."""
 QUESTIONS = frozenset({"stats", "spec", "waiting", "canary", "group", "missing"})
 """What may be asked."""
 FROM_CLIENT = frozenset({HELLO, CREDIT, TAKE, SEEK, ASK, BYE})
@@ -143,7 +145,7 @@ def to_runs(numbers: Iterable[int]) -> list[list[int]]:
 
 def position(epoch: Any, index: Any, what: str = "start") -> tuple[int, int]:
     """A checked position. Raises `ProtocolError`."""
-    if not is_count(epoch) or not is_count(index) or epoch >= MOST_EPOCHS:
+    if not is_count(epoch) or not is_count(index) or epoch >= MOST_EPOCHS or index >= MOST_COUNTED:
         raise ProtocolError(f"{what} is no position: {show(epoch)}:{show(index)}")
     return epoch, index
 

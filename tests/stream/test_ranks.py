@@ -14,6 +14,7 @@ from enqueued.stream.decisions import Deliver
 from enqueued.stream.record import record, restore
 from enqueued.stream.roster import NotYet
 from enqueued.wire.hello import Claim
+from enqueued.wire.messages import MOST_COUNTED
 
 ALL = [(0, 1 << 40)]
 
@@ -264,3 +265,21 @@ def test_a_rank_that_had_left_is_not_waited_for_by_a_new_daemon() -> None:
     other = stream_of(length=6)
     join(other, 1, 2, start=(0, 1), base=(0, 0), returning=True)
     assert not run(other).get("r1")
+
+
+def test_ranks_far_beyond_an_epoch_wait_for_its_length_and_are_remembered() -> None:
+    """Nobody takes a large index for the epoch's end, and what the state file says of the others can be read."""
+    far = MOST_COUNTED - 1
+    stream = stream_of(length=None)
+    for rank in (0, 1):
+        start = (5, far + rank)
+        join(stream, rank, 8, start=start, base=(5, far), tail="pad", origin=(5, far))
+    stream.join("alone", start=(5, far))
+    stream.allow("alone", 1)
+    assert stream.decisions() == []
+    restore(stream_of(length=None), record(stream).plain)
+    for rank in range(2, 8):
+        join(stream, rank, 8, start=(5, far + rank), base=(5, far), tail="pad", origin=(5, far))
+    assert stream.decisions() == []
+    stream.epoch_length(5, 10)
+    assert stream.decisions()

@@ -6,6 +6,7 @@ import random
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -179,9 +180,11 @@ def test_without_a_session_there_is_nothing_to_say(daemon: Serving, peer: Peer, 
 
 def test_positions_that_no_epoch_has_do_no_harm(daemon: Serving, address: str) -> None:
     """Beyond the end, or in an epoch that nobody will ever reach."""
-    far = (1 << 63) - 1
+    far = (1 << 62) - 1
     for start, verb in (
         ((0, far), WELCOME),
+        ((7, far), WELCOME),
+        ((0, far + 1), REFUSED),
         ((far, 0), REFUSED),
         ((1 << 32, 5), REFUSED),
         (((1 << 32) - 1, 5), WELCOME),
@@ -190,6 +193,7 @@ def test_positions_that_no_epoch_has_do_no_harm(daemon: Serving, address: str) -
         assert peer.session(start=start)[0] == verb
         peer.say(pack("CREDIT", 2))
         peer.say(pack("SEEK", 1, far, far))
+        peer.say(pack("SEEK", 1, 9, far))
         peer.say(pack("SEEK", far, far, 0))
         assert daemon.stats()["clients"] >= 1
         peer.close()
@@ -200,6 +204,21 @@ def test_a_token_that_was_not_given_out_begins_no_session(peer: Peer) -> None:
     assert peer.session(token=b"x" * 16)[0] == GONE
     assert peer.session()[0] == WELCOME
     assert peer.session()[0] == WELCOME
+
+
+def test_a_hello_that_is_said_again_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    """Also of one that still waits: a peer has one session, and does not fill the places of others."""
+    gate = tmp_path / "gate"
+    flags = ("--sequence", "sources.sized:gated_loading", "--arg", f"gate={gate}", "--max-clients", "2")
+    with Serving(*flags) as daemon:
+        until(lambda: Path(f"{daemon.folder}/d.sock.fds").exists(), 20, "the daemon listens")
+        peer = Peer(daemon.endpoint)
+        for _ in range(5):
+            peer.say(Hello().pack())
+        gate.touch()
+        assert peer.hear(WELCOME, REFUSED)[0] == WELCOME
+        assert daemon.stats()["clients"] == 1
+        peer.close()
 
 
 def test_another_clients_leases_are_out_of_reach(daemon: Serving, peer: Peer) -> None:

@@ -32,7 +32,8 @@ plain = st.recursive(
     lambda children: st.one_of(st.lists(children), st.dictionaries(st.text(), children)),
     max_leaves=20,
 )
-positions = st.tuples(st.integers(0, (1 << 32) - 1), counts)
+counted = st.integers(0, messages.MOST_COUNTED - 1)
+positions = st.tuples(st.integers(0, (1 << 32) - 1), counted)
 many = st.lists(positions, max_size=5).map(tuple)
 sizes = st.integers(1, 4096)
 ranks = sizes.flatmap(lambda size: st.tuples(st.integers(0, size - 1), st.just(size)))
@@ -46,7 +47,7 @@ claims = st.builds(
     taken=many,
     missing=many,
     returning=st.booleans(),
-    generation=counts,
+    generation=counted,
     held=many,
     acked=many,
 )
