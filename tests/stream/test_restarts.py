@@ -246,6 +246,7 @@ class Restarts(RuleBasedStateMachine):
         told = {*trainer.unstable, *held}
         if self.recorded:  # from now on it is known, unless somebody else has got it meanwhile, or had it before
             others = {one.held[1] for one in (*self.trainers, *self.lost) if one.held is not None}
+            others |= {position for one, position in self.account if one is not trainer}
             self.twice -= told - self.given - others
             self.unknown -= told
         self.trainers.append(trainer)
