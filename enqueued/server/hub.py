@@ -155,6 +155,11 @@ class Hub:
         self._early.drop(lambda early: early.endpoint is endpoint and early.incoming.peer == incoming.peer)
         if len(self._by_name) + len(self._early) >= self._max_clients:
             raise Refused(f"{self._max_clients} clients are connected, and --max-clients is {self._max_clients}")
+        if hello.claim.world_size > self._max_clients:
+            raise Refused(
+                f"{hello.claim.world_size} ranks cannot all be here: --max-clients is {self._max_clients}; start the "
+                "daemon with more"
+            )
         if hello.token is not None and (self.handoff is None or hello.token not in self.handoff):
             endpoint.send(incoming.peer, pack(GONE, "the hand-off connection that the client names is not there"))
             return

@@ -13,7 +13,7 @@ from enqueued.stream.roster import GRACE_S, NotYet, Roster
 from enqueued.stream.stored import Stored
 from enqueued.stream.team import Team
 from enqueued.stream.window import GONE, Entry
-from enqueued.wire.hello import Claim
+from enqueued.wire.hello import MOST_RANKS, Claim
 
 _OTHERS_S = 30.0
 """How long somebody waits who brings a state to a group that still has members of before."""
@@ -21,6 +21,8 @@ _TAKEN_S = 6.0
 """How long somebody waits whose rank is taken: three times what it takes to notice that a host is gone."""
 _MOST_APART = 1 << 17
 """How far from its cursor, and how often, a group believes a returning member that it has had a position."""
+_MOST_LANES = 2 * MOST_RANKS
+"""How many ranks all groups have together: each costs time in every turn, also where nobody has come for it."""
 
 
 class Admission(Roster):
@@ -192,6 +194,12 @@ class Admission(Roster):
 
     def _team(self, claim: Claim, name: str, rank: int) -> Team:
         """A group of ranks gets its first member; the others are expected where that is."""
+        others = sum(team.world_size for team in self.teams.values())
+        if others + claim.world_size > _MOST_LANES:
+            raise Refused(
+                f"group {name!r} would have {claim.world_size} ranks, other groups of {self.name!r} have {others}, and "
+                f"{_MOST_LANES} is the most: end a group that is not used"
+            )
         if not self.indexed and claim.tail == "pad":
             raise Refused(f'the streamed source {self.name!r} cannot repeat batches: tail="pad" needs an indexed one')
         if not self.indexed and claim.world_size > self.max_queue_size:

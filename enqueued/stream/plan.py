@@ -172,6 +172,10 @@ class Plan(Places):
 
     def given_instead(self, team: Team, position: Position) -> list[Lane]:
         """The lanes that are soon given a batch instead of another."""
+        epoch, index = team.rear()
+        near = self._share + 2 * team.world_size + max(self.max_queue_size, team.world_size)  # so far `apart` lets go
+        if position[0] == epoch and epoch not in self.skipped and index + near < self.lengths.get(epoch, FAR):
+            return []  # no lane is near the end, and there may be thousands of them
         lanes = (lane for lane in team.lanes.values() if lane.cursor[0] == position[0])
         return [lane for lane in lanes if position in self.extras(lane)]
 

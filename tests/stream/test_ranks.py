@@ -13,7 +13,7 @@ from enqueued.stream.core import Stream
 from enqueued.stream.decisions import Deliver
 from enqueued.stream.record import record, restore
 from enqueued.stream.roster import NotYet
-from enqueued.wire.hello import Claim
+from enqueued.wire.hello import MOST_RANKS, Claim
 from enqueued.wire.messages import MOST_COUNTED
 
 ALL = [(0, 1 << 40)]
@@ -283,3 +283,15 @@ def test_ranks_far_beyond_an_epoch_wait_for_its_length_and_are_remembered() -> N
     assert stream.decisions() == []
     stream.epoch_length(5, 10)
     assert stream.decisions()
+
+
+def test_groups_of_ranks_do_not_add_up_without_end() -> None:
+    """Each rank costs something, also when nobody comes for it; groups without ranks are let in all the same."""
+    stream = stream_of()
+    for number in range(2):
+        stream.join(f"n{number}", group=f"crew{number}", rank=0, world_size=MOST_RANKS, tail="pad")
+    with pytest.raises(Refused, match="have 8192, and 8192 is the most"):
+        stream.join("more", group="more", rank=0, world_size=1)
+    stream.join("other", group="other")
+    stream.leave("n0")
+    stream.join("again", group="more", rank=0, world_size=1)

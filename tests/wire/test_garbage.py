@@ -213,6 +213,7 @@ def test_a_hello_that_is_said_again_takes_the_place_of_the_one_before(tmp_path: 
     with Serving(*flags) as daemon:
         until(lambda: Path(f"{daemon.folder}/d.sock.fds").exists(), 20, "the daemon listens")
         peer = Peer(daemon.endpoint)
+        assert "3 ranks cannot all be here" in peer.session(group="crew", rank=0, world_size=3)[1]
         for _ in range(5):
             peer.say(Hello().pack())
         gate.touch()
