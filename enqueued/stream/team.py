@@ -11,8 +11,8 @@ from enqueued.stream.group import Group
 class Team:
     """The ranks of a coordinated group. Each rank has a lane, which is a group of one member, or of none."""
 
-    __slots__ = ("_at_rear", "_base", "lanes", "last_delivery_s", "name", "origin", "planned", "slowest", "stop",
-                 "tail", "waiting", "world_size")  # fmt: skip
+    __slots__ = ("_at_rear", "_base", "absent", "lanes", "last_delivery_s", "name", "origin", "planned", "slowest",
+                 "stop", "tail", "waiting", "world_size")  # fmt: skip
 
     def __init__(
         self,
@@ -35,6 +35,8 @@ class Team:
         self.lanes = {rank: Lane(self, rank, place, base, now) for rank in range(world_size)}
         self.waiting: dict[Group, None] = {}
         """Lanes that could go on and wait for another rank."""
+        self.absent = list(range(world_size))
+        """The ranks that have not come yet, or have left."""
         self.stop: Position | None = place
         """The first step that has to wait for a rank that is not there."""
         self.slowest: Position | None = None
@@ -46,11 +48,6 @@ class Team:
     def present(self) -> list[int]:
         """The ranks that are there."""
         return [rank for rank, lane in self.lanes.items() if lane.members]
-
-    @property
-    def absent(self) -> list[int]:
-        """The ranks that have not come yet, or have left."""
-        return [rank for rank, lane in self.lanes.items() if not lane.members]
 
     @property
     def idle(self) -> bool:
@@ -74,7 +71,8 @@ class Team:
 
     def muster(self) -> None:
         """A rank came, left, or goes on elsewhere: see for whom the others wait, and from where all count."""
-        self.stop = min((one.place(one.cursor) for one in self.lanes.values() if not one.members), default=None)
+        self.absent = [rank for rank, lane in self.lanes.items() if not lane.members]
+        self.stop = min((self.lanes[rank].place(self.lanes[rank].cursor) for rank in self.absent), default=None)
         self.slowest = None
         bases = {lane.base for lane in self.lanes.values()}
         odd = {base for base in bases if base[1]} or {(0, 0)}
