@@ -150,7 +150,7 @@ class Roster(Plan):
             lease.done = True
             if lease.released:
                 self._retire(member, lease)
-        self._dirty[group] = None
+        self._may_take(group)
         if group.team is not None:
             self._dirty.update(group.team.waiting)
 

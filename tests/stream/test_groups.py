@@ -324,6 +324,20 @@ def test_a_seek_fences_what_was_given_before() -> None:
     assert {(0, 0), (0, 1)} <= set(stream.window.freed)
 
 
+def test_a_group_that_had_stopped_is_waited_for_again_once_it_seeks() -> None:
+    """What it held was all that it may hold, and is its own no more."""
+    stream = stream_of(queue=1)
+    join(stream, "a", 1)
+    run(stream)
+    stream.release("a", ALL)
+    stream.tick(11)
+    join(stream, "b", 0)
+    assert stream.groups["private a"] not in stream.holders
+    stream.seek("a", 1, (0, 0))
+    assert stream.groups["private a"] in stream.holders
+    assert given_to("a", run(stream)) == [(0, 0)]
+
+
 @given(
     queue=st.integers(1, 8),
     length=st.integers(1, 9),
