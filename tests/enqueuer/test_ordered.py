@@ -113,11 +113,14 @@ def test_an_empty_on_epoch_end_counts_as_none(use_multiprocessing: bool, tmp_pat
 @pytest.mark.parametrize("max_queue_size", [1, 4, 10])
 def test_the_look_ahead_is_bounded(use_multiprocessing: bool, max_queue_size: int, tmp_path: Path) -> None:
     """`max_queue_size + 1` batches are made and not taken, all of them when the consumer is slow, and never more."""
+    most = max_queue_size + 1
+    least = max_queue_size if use_multiprocessing else most  # a pool may learn of a taken batch with the next one
     with started(Numbered(1000, tmp_path), use_multiprocessing, 3, max_queue_size=max_queue_size) as enqueuer:
         for taken in range(20):
-            waiting.until(lambda taken=taken: made(tmp_path) == taken + max_queue_size + 1, within=20)  # type: ignore[misc] # mypy infers no default
+            waiting.until(lambda taken=taken: made(tmp_path) >= taken + least, within=20)  # type: ignore[misc] # mypy infers no default
+            assert made(tmp_path) <= taken + most
             numbers(enqueuer, 1)
-            assert made(tmp_path) <= taken + 1 + max_queue_size + 1
+            assert made(tmp_path) <= taken + 1 + most
 
 
 @pytest.mark.parametrize("max_queue_size", [0, -1])
