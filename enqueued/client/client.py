@@ -220,9 +220,10 @@ class Client:
         self._load(State.from_plain(state), strict=strict)
 
     def _load(self, state: State, *, strict: bool) -> None:
-        self._checkpoint.load(state, strict=strict)
-        self._tally.load(state.epochs_done)
-        self._running = None
+        with self._subscription.alone():
+            self._checkpoint.load(state, strict=strict)
+            self._tally.load(state.epochs_done)
+            self._running = None
 
     # -- about the stream ---------------------------------------------------------------------------------------
 

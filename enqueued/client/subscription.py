@@ -6,7 +6,8 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ log = logging.getLogger("enqueued.client")
 
 _MOST_LOSSES = 20
 _END_S = 5.0
+_TWO = "two threads use this client at once; give each a Client of its own"
 _SKIPPED: Final = object()
 """Stands in the place of a batch that is left out."""
 
@@ -73,7 +75,7 @@ class Subscription:
         self._generation = self._losses = 0
         self._begun = False
         self._warned = ""
-        self._in_use = threading.Lock()
+        self._in_use = threading.RLock()  # a signal's handler may come in the midst of what its thread does
         _all.add(self)
 
     # -- the connection -----------------------------------------------------------------------------------------
@@ -197,7 +199,7 @@ class Subscription:
     def take(self) -> Any:
         """The next batch's data; `ENDED` at the end of an epoch. Raises `StopIteration` when the stream is over."""
         if not self._in_use.acquire(False):
-            raise errors.ClientError("two threads use this client at once; give each a Client of its own")
+            raise errors.ClientError(_TWO)
         try:
             while True:
                 link = self.link or self.open()
@@ -357,12 +359,23 @@ class Subscription:
             self.seek(before + 1)
 
     def ask(self, what: str, *argument: int) -> Any:
-        """The daemon's answer to a question, None if there is none."""
-        while True:
-            try:
-                return self.open().ask(what, *argument, within_s=5.0)
-            except Gone as gone:
-                self.reconnect(str(gone))
+        """The daemon's answer to a question, None if there is none. Raises `ClientError` as `alone` does."""
+        with self.alone():
+            while True:
+                try:
+                    return self.open().ask(what, *argument, within_s=5.0)
+                except Gone as gone:
+                    self.reconnect(str(gone))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other threads from taking meanwhile. Raises `ClientError` where one does: a socket is for one only."""
+        if not self._in_use.acquire(False):
+            raise errors.ClientError(_TWO)
+        try:
+            yield
+        finally:
+            self._in_use.release()
 
 
 _all: weakref.WeakSet[Subscription] = weakref.WeakSet()

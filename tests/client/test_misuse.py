@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import signal
 import threading
 from pathlib import Path
 
@@ -17,18 +18,47 @@ from waiting import until
 def test_two_threads_at_once_are_told(tmp_path: Path) -> None:
     """The second is told what to do, and the first gets its batch."""
     gate = tmp_path / "gate"
-    flags = ("--sequence", "sources.sized:Gated", "--arg", f"gate={gate}")
+    flags = ("--sequence", "sources.sized:Gated", "--arg", f"gate={gate}", "--arg", "free=1")
     with Serving(*flags) as daemon, daemon.client() as client:
+        state = client.state_dict()
+        next(client.steps(1))
         batches = client.steps(1)
         taken: list[object] = []
         thread = threading.Thread(target=lambda: taken.extend(batches))
         thread.start()
-        until(client._subscription._in_use.locked, 10, "the first thread waits")
-        with pytest.raises(ClientError, match="two threads"):
-            next(client.steps(1))
+        until(lambda: repr(client._subscription._in_use).startswith("<locked"), 10, "the first thread waits")
+        for use in (
+            lambda: next(client.steps(1)),
+            client.stats,
+            lambda: client.load_state_dict(state),
+        ):
+            with pytest.raises(ClientError, match="two threads"):
+                use()
         gate.touch()
         thread.join(20)
         assert len(taken) == 1
+
+
+def test_a_signals_handler_may_ask_in_the_midst_of_a_batch(tmp_path: Path) -> None:
+    """What a cluster's notice to stop leads to: the state is saved, and the batch that was waited for still comes."""
+    gate = tmp_path / "gate"
+    flags = ("--sequence", "sources.sized:Gated", "--arg", f"gate={gate}", "--arg", "free=1")
+    with Serving(*flags) as daemon, daemon.client() as client:
+        told: list[object] = []
+
+        def stop(number: int, frame: object) -> None:
+            told.extend((client.state_dict()["index"], client.stats()["clients"]))
+            gate.touch()
+
+        before = signal.signal(signal.SIGUSR1, stop)
+        timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGUSR1])
+        try:
+            timer.start()
+            assert [int(number) for _, number in client.steps(4)] == [0, 1, 2, 3]
+        finally:
+            timer.join()
+            signal.signal(signal.SIGUSR1, before)
+        assert told == [1, 1]
 
 
 def test_a_client_cannot_be_pickled() -> None:
