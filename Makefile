@@ -33,8 +33,9 @@ check: $(VENV)/.dev  ## ruff, mypy and import-linter
 soak: $(VENV)/.dev  ## run the long tests
 	$(BIN)/pytest -m soak
 
-bench: $(VENV)/.bench  ## measure against PyTorch's DataLoader and bare ZeroMQ
+bench: $(VENV)/.bench  ## measure against PyTorch's DataLoader, Keras 3 and bare ZeroMQ
 	$(BIN)/python -m benchmarks transport
+	$(BIN)/python -m benchmarks inprocess
 
 clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
