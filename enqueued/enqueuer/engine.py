@@ -32,6 +32,8 @@ _NEEDY_TURN_S = 0.02
 _GRACE_S = 0.25
 """How long the workers may take to finish what they make when the run ends; then they are killed."""
 _NEVER = -1
+_SHORT_S = 1e-3
+"""Makes that are shorter are ordered by the half of what may be made ahead, so that messages have company."""
 
 
 class Ready(NamedTuple):
@@ -148,6 +150,8 @@ class Engine:
         self._begins = (0, 0)
         """The epoch, and its length, for which the sequence is being forked."""
         self._planted: tuple[BaseException | None] | None = None
+        self._limited = False
+        """Whether more would have been ordered if the consumer had taken more."""
         self._wake_at = _NEVER
         """Wake the engine when so few batches are left that the consumer has not taken."""
         self._mapped: set[int] = set()
@@ -213,37 +217,39 @@ class Engine:
         self._deliver()
         if feed.ready:
             line = feed.line
-            self._release()
             line.untaken = self.items.qsize()
             line.waiting = self.waiting and not line.untaken
-            line.limited = False
+            line.least = max(1, line.limit // 2) if feed.pool.make_s < _SHORT_S else 1
+            if line.fill() or line.least == 1 or self._is_needy():
+                self._release()
             if self._pending is not None and self._all_taken():
                 self._go_on(self._pending)
             if self._planted is not None:
                 self._replant(self._planted)
         feed.step(time.monotonic())
+        if feed.ready:
+            self._limited = feed.line.room < feed.line.least
         self._deliver()
 
     def _all_taken(self) -> bool:
         return not self.items.qsize() and not self.feed.line.window.queued
 
+    def _is_needy(self) -> bool:
+        return any(worker.needs for worker in self.feed.pool.workers())
+
     def _patience(self) -> float:
         """How long to sleep at most; from now on the consumer wakes the engine when it has to."""
-        if not self.feed.ready:
-            return _TURN_S
+        if self._stopping or not self.feed.ready:
+            return 0.0 if self._stopping else _TURN_S
         line = self.feed.line
-        wake_at = line.enough if line.limited else _NEVER
-        if self._pending is not None:
-            wake_at = max(0, wake_at)
-        self._wake_at = wake_at  # and only then look again, lest the consumer took one meanwhile
-        left = self.items.qsize()
-        if (
-            self._stopping
-            or (line.limited and left <= line.enough)
-            or (self._pending is not None and self._all_taken())
-        ):
+        enough = line.limit - line.window.queued - line.least
+        self._wake_at = enough if self._pending is None else max(0, enough)
+        left = self.items.qsize()  # and only now look again, lest the consumer took one meanwhile
+        if self._limited and left <= enough:
             return 0.0
-        return _NEEDY_TURN_S if any(worker.needs for worker in self.feed.pool.workers()) else _TURN_S
+        if self._pending is not None and self._all_taken():
+            return 0.0
+        return _NEEDY_TURN_S if self._is_needy() else _TURN_S
 
     def _deliver(self) -> None:
         """Hand over what is ready."""

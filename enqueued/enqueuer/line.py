@@ -30,18 +30,24 @@ class Line(Stream):
     waiting = False
     """Whether the consumer waits for one."""
 
-    limited = False
-    """Whether more would be made ahead if the consumer had taken more."""
+    least = 1
+    """So many batches are ordered together, where that saves messages; it goes on until there is no more room."""
+    filling = True
 
     @property
-    def enough(self) -> int:
-        """So few batches may be left that the consumer has not taken when it is worth looking again what to make."""
-        return self.limit - self.window.queued - max(1, self.limit // 4)
+    def room(self) -> int:
+        """How many more batches may be made ahead."""
+        return self.limit - self.window.queued - self.untaken
+
+    def fill(self) -> bool:
+        """Whether more should be ordered now."""
+        room = self.room
+        self.filling = room >= self.least or (self.filling and room > 0)
+        return self.filling
 
     def orders(self, most: int) -> list[Position]:
-        room = self.limit - self.window.queued - self.untaken
-        self.limited = room < most
-        return super().orders(max(0, min(most, room)))
+        room = self.room if self.fill() else 0
+        return super().orders(min(most, room + len(self.again)))  # what is made again was counted the first time
 
     @property
     def starving(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from enqueued.arena.segment import SMALL
 from enqueued.arena.views import Views
+from enqueued.codec.decode import decode
 from enqueued.enqueuer import epochs
 from enqueued.enqueuer.cargo import Cargo
 from enqueued.enqueuer.engine import Engine, Errand, Failed, Ready
@@ -17,7 +18,7 @@ from enqueued.enqueuer.runners import Ended, Setup, WorkerTraceback, with_cause
 from enqueued.errors import RemoteError
 from enqueued.pool.channel import Message
 from enqueued.pool.options import PoolOptions
-from enqueued.pool.parcel import unpack
+from enqueued.pool.parcel import is_parcel, unpack
 from enqueued.pool.sent import unpack_exception
 from enqueued.source.spec import SourceSpec
 
@@ -114,7 +115,16 @@ class ProcessRunner:
             else:
                 self._end()
 
+    def _give_back(self, engine: Engine) -> None:
+        """Let go of the views that nobody holds any more."""
+        with self._taking:
+            for lease, size in self._views.collect():
+                self._held_bytes -= size
+                engine.released.append(lease)
+
     def _next(self, engine: Engine) -> Any:
+        if self._views.freed:
+            self._give_back(engine)
         try:
             return engine.items.get_nowait()
         except Empty:
@@ -138,17 +148,13 @@ class ProcessRunner:
                 views.add(segment, *item.segment)
             while engine.forgotten:
                 views.forget(engine.forgotten.popleft())
-            if views.freed:
-                for lease, size in views.collect():
-                    self._held_bytes -= size
-                    engine.released.append(lease)
             if nbytes < SMALL or self._held_bytes + nbytes > self._most_bytes:
                 root = views.copy(segment, offset, nbytes)
                 engine.released.append(item.lease)
             else:
                 root = views.view((item.lease, nbytes), segment, offset, nbytes)
                 self._held_bytes += nbytes
-        return unpack(root)
+        return unpack(root) if is_parcel(root) else decode(root)
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -163,7 +169,10 @@ class ProcessRunner:
     def stop(self, timeout: float | None) -> None:
         self._end()
         engine = self._engine
-        if engine is None or os.getpid() != self._pid:
+        if os.getpid() != self._pid:
+            return
+        if engine is None:
+            self._views.close()
             return
         if engine.join(timeout):
             engine.dispose()

@@ -4,8 +4,9 @@ A batch in a slot and a sequence in a memory file have the same form, so what is
 lies: nothing large is copied twice, and processes that unpack one file share its pages until they write to them.
 For processes that trust each other: unpacking runs code. ::
 
+    4 bytes   number of buffers
+    4 bytes   all ones, where an encoded batch has its version
     8 bytes   size of the pickle
-    8 bytes   number of buffers
     16 bytes  for each buffer: where it begins, its size
     ...       the pickle (protocol 5), then the buffers, each on a multiple of 64
 """
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 
 _ALIGNMENT = 64
+_MARK = 0xFFFFFFFF
 _IN_BAND = 1024
 """Smaller buffers are pickled like anything else: an own row costs more than copying them."""
 
@@ -83,7 +85,7 @@ class Parcel:
             end = start + buffer.nbytes
             rows += [start, buffer.nbytes]
         self._rows = rows
-        self._head = struct.pack(f"={2 + len(rows)}Q", len(data), len(self._buffers), *rows) + data
+        self._head = struct.pack(f"=2I{1 + len(rows)}Q", len(self._buffers), _MARK, len(data), *rows) + data
         self.nbytes = end
 
     @property
@@ -111,10 +113,15 @@ class Parcel:
         return fd
 
 
+def is_parcel(root: np.ndarray[Any, Any]) -> bool:
+    """Whether the bytes of a batch are a parcel, and not an encoded batch."""
+    return bool(root[7] == 0xFF)
+
+
 def unpack(root: Any) -> Any:
     """The object in `root`, a bytes-like object of a parcel's bytes or more; its arrays keep `root` alive."""
     view = memoryview(root)
-    size, count = struct.unpack_from("=2Q", view)
+    count, _, size = struct.unpack_from("=2IQ", view)
     rows = struct.unpack_from(f"={2 * count}Q", view, 16)
     begin = 16 + 16 * count
     buffers = [view[start : start + length] for start, length in zip(rows[::2], rows[1::2], strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import pickle
@@ -11,7 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from enqueued.errors import LoadError
+import numpy as np
+
+from enqueued.codec.encode import Encoded, encode
+from enqueued.errors import EncodeError, LoadError
 from enqueued.pool.channel import Message, shorten
 from enqueued.pool.parcel import Parcel, unpack_file
 from enqueued.pool.program import Program
@@ -24,6 +28,7 @@ from enqueued.source.seeding import at, get_worker_info
 from enqueued.source.spec import SourceSpec
 from enqueued.source.streamed import EndOfEpoch, StreamedSource
 
+_SCALARS = frozenset({int, float, bool, str, bytes, type(None)})
 _MOST_RAISED = 12_000
 """Bytes of a pickled exception that fit a message, beside its text and its traceback."""
 
@@ -108,7 +113,13 @@ class SentWorker(Worker):
     """A worker of the calling program's own pool: batches travel as they are, and so do exceptions."""
 
     keeps_canaries = False
-    _encode = staticmethod(Parcel)
+
+    def _encode(self, batch: Any) -> Encoded | Parcel:
+        """Plain batches are encoded, in a tenth of the time that pickling takes; all others are packed as they are."""
+        if is_plain(batch):
+            with contextlib.suppress(EncodeError):
+                return encode(batch)
+        return Parcel(batch)
 
     def _obey(self, message: Message | None) -> None:
         if message is not None and "counts" in message:
@@ -127,6 +138,18 @@ class SentWorker(Worker):
         failure = super()._failure(error, epoch, index)
         raised = pack_exception(error)
         return failure if raised is None else {**failure, "raised": raised}
+
+
+def is_plain(batch: Any) -> bool:
+    """Whether a batch is the same again after it was encoded: arrays in the usual containers."""
+    kind = type(batch)
+    if kind is np.ndarray:
+        return not (batch.dtype.hasobject or batch.flags.fnc)
+    if kind is tuple or kind is list:
+        return all(map(is_plain, batch))
+    if kind is dict:
+        return all(type(key) is str for key in batch) and all(map(is_plain, batch.values()))
+    return kind in _SCALARS
 
 
 def renew(source: Any, fd: int) -> None:

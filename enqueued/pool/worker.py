@@ -48,7 +48,6 @@ class Worker:
 
     keeps_canaries = True
     """Whether it tells the checksums of the epochs' first batches."""
-    _encode: Callable[[Any], Encoded | Parcel] = staticmethod(encode)
 
     def __init__(self, source: IndexedSource | StreamedSource, number: int, name: str, channel: Channel, page: Page):
         self._source = source
@@ -211,6 +210,9 @@ class Worker:
             if index < source.spec.replicas:
                 self._barren = epoch
             raise
+
+    def _encode(self, batch: Any) -> Encoded | Parcel:
+        return encode(batch)
 
     def _take(self, nbytes: int) -> tuple[Slot, memoryview] | None:
         return self._arena.take(nbytes)

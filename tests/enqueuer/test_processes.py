@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import random
-import threading
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,46 +14,10 @@ import pytest
 import sequences
 import waiting
 from enqueued.arena.segment import SMALL
-from enqueued.enqueuer import nursery, processes
-from enqueued.enqueuer.runners import Ended, Setup
+from enqueued.enqueuer.runners import Ended
+from runs import Run, nothing_left, take
 
-
-def children() -> set[int]:
-    """The processes that this one has begun and not waited for."""
-    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
-
-
-def descriptors() -> int:
-    """How many descriptors are open."""
-    gc.collect()
-    return len(os.listdir("/proc/self/fd"))
-
-
-@pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
-    """No process, thread or descriptor stays behind, and the nursery is none either once it is closed."""
-    before = children(), descriptors(), threading.active_count()
-    yield
-    nursery.close()
-    assert (children(), descriptors(), threading.active_count()) == before
-
-
-class Run:
-    """A runner over a sequence; a context manager."""
-
-    def __init__(self, sequence: Any, workers: int = 2, max_queue_size: int = 10, *, shuffle: bool = False) -> None:
-        self.runner = processes.ordered(sequence, Setup.of(workers, max_queue_size, shuffle))
-
-    def __enter__(self) -> processes.ProcessRunner:
-        return self.runner
-
-    def __exit__(self, *_: object) -> None:
-        self.runner.stop(None)
-
-
-def take(runner: processes.ProcessRunner, count: int) -> list[Any]:
-    """The next batches."""
-    return [runner.take() for _ in range(count)]
+__all__ = ["nothing_left"]
 
 
 def test_batches_come_in_order_epoch_after_epoch() -> None:
@@ -68,14 +29,14 @@ def test_batches_come_in_order_epoch_after_epoch() -> None:
 def test_large_batches_are_views_that_are_exact_to_the_bit() -> None:
     """They can be written, and what is written is not seen in the next batch of the same memory."""
     with Run(sequences.Large(4), max_queue_size=2) as runner:
-        for number in range(16):
+        for number in range(40):
             images, labels = runner.take()
             expected = sequences.large(number % 4)
             assert np.array_equal(images, expected[0])
             assert np.array_equal(labels, expected[1])
             assert not images.flags.owndata
             images[:] = 0
-        assert len(runner._engine.memory.table) <= 8  # type: ignore[union-attr] # it is running
+        assert len(runner._engine.memory.table) <= 12  # type: ignore[union-attr] # it is running
 
 
 def test_batches_that_are_held_stay_as_they_are() -> None:
@@ -106,16 +67,27 @@ def test_batches_are_what_the_sequence_made() -> None:
 
 @pytest.mark.parametrize("max_queue_size", [1, 3])
 def test_no_more_is_made_ahead_than_was_asked_for(max_queue_size: int) -> None:
-    """Counted in the core, in every state that it comes to."""
+    """Counted in the core each time that it has ordered something, while the consumer takes and rests by turns."""
     with Run(sequences.Counting(50), max_queue_size=max_queue_size) as runner:
         engine = runner._engine
         assert engine is not None
-        made: list[int] = []
-        for taken in range(1, 30):
+        waiting.until(lambda: engine.feed.ready)
+        line, ahead = engine.feed.line, []
+        order = line.orders
+
+        def counted(most: int) -> Any:
+            ordered = order(most)
+            ahead.append(line.window.queued + line.untaken)
+            return ordered
+
+        line.orders = counted  # type: ignore[method-assign] # to listen
+        for rest in range(2, 30):
             runner.take()
-            waiting.until(lambda: engine.items.qsize() == max_queue_size + 1)
-            made.append(engine.feed.line.made_count - taken)
-        assert set(made) == {max_queue_size + 1}
+            if rest % 5 == 0:
+                waiting.until(
+                    lambda: line.window.queued + engine.items.qsize() == max_queue_size + 1 or not line.filling
+                )
+        assert max(ahead) == max_queue_size + 1
 
 
 def test_stopping_ends_every_process() -> None:
@@ -143,3 +115,64 @@ def test_a_shuffled_order_follows_from_the_global_generator() -> None:
     assert first == orders()
     assert sorted(first[:30]) == sorted(first[30:]) == list(range(30))
     assert len({*map(tuple, (first[:30], first[30:], range(30)))}) == 3
+
+
+# -- epochs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [sequences.Growing, sequences.Holding])
+def test_what_on_epoch_end_does_here_is_seen_by_every_worker(kind: Any) -> None:
+    """It runs once per epoch, in this program, when the last batch is taken, and the length is read again."""
+    sequence = kind()
+    with Run(sequence) as runner:
+        for epoch in range(4):
+            length = 3 + epoch
+            assert sequence.epoch == epoch
+            batches = take(runner, length)
+            assert [batch[:3] for batch in batches] == [(epoch, index, epoch) for index in range(length)]
+            assert os.getpid() not in {batch[3] for batch in batches}
+            runner.join_end_of_epoch(20)
+        assert sequence.ended_in == [os.getpid()] * 4
+
+
+def test_on_epoch_end_waits_for_the_last_batch() -> None:
+    """Nothing of the next epoch is made before."""
+    sequence = sequences.Growing()
+    with Run(sequence) as runner:
+        take(runner, 2)
+        engine = runner._engine
+        assert engine is not None
+        waiting.until(lambda: engine._pending == 1 and engine.items.qsize() == 1)
+        assert engine.feed.line.made_count == 3
+        assert sequence.epoch == 0
+        assert take(runner, 2)[1][:2] == (1, 0)
+
+
+def test_a_shuffled_epoch_has_the_length_that_it_has_then() -> None:
+    """Also after `on_epoch_end` has changed it."""
+    with Run(sequences.Growing(20), shuffle=True) as runner:
+        for epoch in range(3):
+            batches = take(runner, 20 + epoch)
+            assert {batch[0] for batch in batches} == {epoch}
+            assert sorted(batch[1] for batch in batches) == list(range(20 + epoch))
+
+
+def test_an_error_between_epochs_comes_after_the_last_batch() -> None:
+    """With its own type."""
+    with Run(sequences.BadEnd(3)) as runner:
+        take(runner, 3)
+        with pytest.raises(ZeroDivisionError, match="at the end"):
+            runner.take()
+        assert not runner.running
+
+
+def test_batches_are_seeded_by_the_run() -> None:
+    """The same numbers come again after the same `random.seed`, however many workers draw them, and no two alike."""
+
+    def drawn(workers: int) -> list[Any]:
+        with Run(sequences.Drawing(4), workers) as runner:
+            return take(runner, 8)
+
+    one = drawn(1)
+    assert len({batch[1:] for batch in one}) == 8
+    assert [batch[0] for batch in one] == [0, 1, 2, 3] * 2
