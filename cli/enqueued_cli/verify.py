@@ -69,8 +69,9 @@ def _lines(report: Report, verbose: bool) -> Iterator[str]:
     if verbose:
         for kind, findings in groupby(report.allowed, lambda finding: finding.kind):
             yield from _section(_ALLOWED[kind], [*findings], report.counts[kind])
-    yield ""
-    yield f"{count(report.lines, 'line')}: {'all is as promised' if report.kept else 'not as promised'}"
+    if report.groups or not report.kept:
+        yield ""
+        yield f"{count(report.lines, 'line')}: {'all is as promised' if report.kept else 'not as promised'}"
 
 
 _TITLES = ("GROUP", "EPOCHS", "POSITIONS", "ACKNOWLEDGED", "REPEATED", "LOST", "WRONG", "OPEN")
