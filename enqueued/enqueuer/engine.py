@@ -101,11 +101,13 @@ class Loop:
         except KeyError:  # again is harmless
             return
 
-    def turn(self, most_s: float) -> None:
-        """Wait for something to happen, for so long at most, and call back for all that has."""
-        for key, _ in self._selector.select(most_s):
+    def turn(self, most_s: float) -> bool:
+        """Wait for something to happen, for so long at most, and call back for all that has; whether anything has."""
+        ready = self._selector.select(most_s)
+        for key, _ in ready:
             if key.fd in self._selector.get_map():  # an earlier callback of this turn may have unwatched it
                 key.data()
+        return bool(ready)
 
     def close(self) -> None:
         """Watch nothing any more."""
@@ -212,14 +214,14 @@ class Engine:
                 log.exception("the end of a run failed")
 
     def _turn(self) -> None:
-        self._loop.turn(self._patience())
+        busy = self._loop.turn(self._patience())
         feed = self.feed
         self._deliver()
         if feed.ready:
             line = feed.line
             line.untaken = self.items.qsize()
             line.waiting = self.waiting and not line.untaken
-            line.least = max(1, line.limit // 2) if feed.pool.make_s < _SHORT_S else 1
+            line.least = max(1, line.limit // 2) if busy and feed.pool.make_s < _SHORT_S else 1
             if line.fill() or line.least == 1 or self._is_needy():
                 self._release()
             if self._pending is not None and self._all_taken():

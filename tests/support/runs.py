@@ -29,6 +29,7 @@ def descriptors() -> int:
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     """No process, thread or descriptor stays behind, and the nursery is none either once it is closed."""
+    nursery.close()
     before = children(), descriptors(), threading.active_count()
     yield
     nursery.close()
