@@ -146,7 +146,11 @@ class Daemon:
         except OSError as error:
             raise ConfigError(f"{path} cannot be used: {error.strerror}") from None
         _spare(path, path + HAND_OFF, path + CONTROL)
-        state = StateFile(daemon.state_file or default_path(daemon.name, path, self._environ))
+        state_file = daemon.state_file or default_path(daemon.name, path, self._environ)
+        if state_file != default_path(daemon.name, path, {}):  # else the socket's lock is its lock
+            with contextlib.suppress(OSError):  # where nothing can be written, nobody else writes either
+                self._undo.append(Lock(state_file, "keeps its state in", "--state-file").release)
+        state = StateFile(state_file)
         self._recorder = Recorder(state, self._feeds, self._hub.stable)
         self._undo.append(self._recorder.close)
         self._recorder.load()

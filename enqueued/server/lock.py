@@ -1,4 +1,4 @@
-"""One daemon for each name: a locked file beside the socket, because binding an ipc address steals it."""
+"""One daemon for each name and state file: a locked file beside it, because binding an ipc address steals it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from enqueued.errors import AddressInUse
 
 
 class Lock:
-    """Holds ``PATH.lock`` for as long as the process lives, with its pid in it. Raises `AddressInUse`."""
+    """Holds ``PATH.lock`` for as long as the process lives, with its pid in it. Raises `AddressInUse`.
 
-    def __init__(self, path: str) -> None:
+    `use` says in the error what the owner does with the path, and `flag` how to name another one.
+    """
+
+    def __init__(self, path: str, use: str = "serves on", flag: str = "--name") -> None:
         self.path = path + ".lock"
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -20,7 +23,7 @@ class Lock:
             owner = os.read(self._fd, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(self._fd)
             raise AddressInUse(
-                f"a daemon (pid {owner}) serves on {path} already; give this one another --name, or stop that one"
+                f"a daemon (pid {owner}) {use} {path} already; give this one another {flag}, or stop that one"
             ) from None
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)

@@ -252,7 +252,7 @@ def test_a_group_that_is_remembered_goes_on() -> None:
         with daemon.client(group="g") as client:
             assert numbers(client.steps(5)) == [0, 1, 2, 3, 4]
         with daemon.client(group="g", start="stored") as client:
-            assert numbers(client) == list(range(5, LENGTH))
+            assert sorted(numbers(client)) == list(range(5, LENGTH))  # what was given back comes when it is made again
         with daemon.client(group="g") as client:
             assert numbers(client.steps(2)) == [0, 1]
         with Ranks(daemon, 2, group="r") as ranks:
