@@ -193,7 +193,12 @@ class Delivery(Admission):
         if group.most is not None and group.delivered >= group.most:
             return "the state file, in which it has to be before it goes on"
         if group.team is not None and group.team.stop is not None:
-            return _ranks(group.team.absent)
+            return _ranks(group.team.absent, "is not there", "are not there")
+        if group.team is not None and group.hungry() and self.apart(group.team, group.place(group.cursor)):
+            rear, lanes = group.team.rear(), group.team.lanes
+            slow = [rank for rank, lane in lanes.items() if lane.place(lane.cursor) == rear and not lane.hungry()]
+            if slow:
+                return _ranks(slow, "takes nothing", "take nothing")
         if self.held_up(group):
             held = {name: len(member.unacknowledged()) for name, member in group.members.items()}
             return ", ".join(f"{name} to acknowledge {count}" for name, count in held.items() if count)
@@ -204,7 +209,7 @@ class Delivery(Admission):
         return "" if rear is None else f"{rear.name} at {rear.cursor[0]}:{rear.cursor[1]}"
 
 
-def _ranks(absent: list[int]) -> str:
-    """Which ranks are not there, however many they are."""
-    few = ", ".join(map(str, absent[:8])) + ", ..." * (len(absent) > 8)
-    return f"rank {few}, which is not there" if len(absent) == 1 else f"ranks {few}, which are not there"
+def _ranks(ranks: list[int], one: str, several: str) -> str:
+    """What some ranks do, however many they are."""
+    few = ", ".join(map(str, ranks[:8])) + ", ..." * (len(ranks) > 8)
+    return f"rank {few}, which {one}" if len(ranks) == 1 else f"ranks {few}, which {several}"

@@ -295,3 +295,16 @@ def test_groups_of_ranks_do_not_add_up_without_end() -> None:
     stream.join("other", group="other")
     stream.leave("n0")
     stream.join("again", group="more", rank=0, world_size=1)
+
+
+def test_a_rank_that_takes_nothing_is_named() -> None:
+    """By those that are as far ahead of it as they may be, also when the others no longer wait for the group."""
+    stream = stream_of(queue=4, length=100)
+    join(stream, 0, 2)
+    join(stream, 1, 2, credit=1)
+    assert len(run(stream)["r0"]) > 1
+    assert stream.waits_for(stream.groups["crew/0"]) == "rank 1, which takes nothing"
+    assert stream.waits_for(stream.groups["crew/1"]) == ""
+    stream.allow("r1", 100)
+    run(stream)
+    assert stream.waits_for(stream.groups["crew/0"]) == ""
