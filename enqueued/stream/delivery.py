@@ -195,8 +195,8 @@ class Delivery(Admission):
         if group.team is not None and group.team.stop is not None:
             return _ranks(group.team.absent, "is not there", "are not there")
         if group.team is not None and group.hungry() and self.apart(group.team, group.place(group.cursor)):
-            rear, lanes = group.team.rear(), group.team.lanes
-            slow = [rank for rank, lane in lanes.items() if lane.place(lane.cursor) == rear and not lane.hungry()]
+            at, lanes = group.team.rear(), group.team.lanes
+            slow = [rank for rank, lane in lanes.items() if lane.place(lane.cursor) == at and not lane.hungry()]
             if slow:
                 return _ranks(slow, "takes nothing", "take nothing")
         if self.held_up(group):
