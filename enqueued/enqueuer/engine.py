@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import resource
-import selectors
+import select
 import threading
 import time
 from collections import deque
@@ -29,10 +29,12 @@ log = logging.getLogger(__name__)
 
 _TURN_S = 0.1
 _NEEDY_TURN_S = 0.02
+_STEP_S = 0.02
+"""So often the feed sees what has to be done, where there is news of batches that were made and of nothing else."""
 _GRACE_S = 0.25
 """How long the workers may take to finish what they make when the run ends; then they are killed."""
 _NEVER = -1
-_SHORT_S = 1e-3
+_SHORT_S = 3e-3
 """Makes that are shorter are ordered by the half of what may be made ahead, so that messages have company."""
 
 
@@ -90,28 +92,29 @@ class Loop:
     """Calls back when a descriptor can be read."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callable[[], None]] = {}
 
     def watch(self, fd: int, on_readable: Callable[[], None]) -> None:
-        self._selector.register(fd, selectors.EVENT_READ, on_readable)
+        self._epoll.register(fd, select.EPOLLIN)
+        self._callbacks[fd] = on_readable
 
     def unwatch(self, fd: int) -> None:
-        try:
-            self._selector.unregister(fd)
-        except KeyError:  # again is harmless
-            return
+        if self._callbacks.pop(fd, None) is not None:  # again is harmless
+            self._epoll.unregister(fd)
 
     def turn(self, most_s: float) -> bool:
         """Wait for something to happen, for so long at most, and call back for all that has; whether anything has."""
-        ready = self._selector.select(most_s)
-        for key, _ in ready:
-            if key.fd in self._selector.get_map():  # an earlier callback of this turn may have unwatched it
-                key.data()
+        ready = self._epoll.poll(most_s)
+        for fd, _ in ready:
+            callback = self._callbacks.get(fd)  # an earlier callback of this turn may have unwatched it
+            if callback is not None:
+                callback()
         return bool(ready)
 
     def close(self) -> None:
         """Watch nothing any more."""
-        self._selector.close()
+        self._epoll.close()
 
 
 class Engine:
@@ -152,6 +155,7 @@ class Engine:
         self._begins = (0, 0)
         """The epoch, and its length, for which the sequence is being forked."""
         self._planted: tuple[BaseException | None] | None = None
+        self._due = 0.0
         self._limited = False
         """Whether more would have been ordered if the consumer had taken more."""
         self._wake_at = _NEVER
@@ -217,18 +221,22 @@ class Engine:
         busy = self._loop.turn(self._patience())
         feed = self.feed
         self._deliver()
+        now = time.monotonic()
         if feed.ready:
             line = feed.line
             line.untaken = self.items.qsize()
             line.waiting = self.waiting and not line.untaken
             line.least = max(1, line.limit // 2) if busy and feed.pool.make_s < _SHORT_S else 1
-            if line.fill() or line.least == 1 or self._is_needy():
-                self._release()
             if self._pending is not None and self._all_taken():
                 self._go_on(self._pending)
-            if self._planted is not None:
+            elif self._planted is not None:
                 self._replant(self._planted)
-        feed.step(time.monotonic())
+            elif not line.fill() and feed.only_made(line) and now < self._due:
+                self._limited = True
+                return
+            self._due = now + _STEP_S
+            self._release()
+        feed.step(now)
         if feed.ready:
             self._limited = feed.line.room < feed.line.least
         self._deliver()

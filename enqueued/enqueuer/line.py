@@ -80,6 +80,7 @@ class LineFeed(Feed):
         self._begin: Any = partial(Line, spec.target, max_queue_size=options.max_queue_size, lag_timeout_s=float("inf"))
         self._described = True  # nobody asks for the header, and it would cost a mapping of the first segment
         self._on_open = on_open
+        self._seen = (0, 0)
 
     @property
     def line(self) -> Line:
@@ -91,6 +92,17 @@ class LineFeed(Feed):
     def pool(self) -> Pool:
         """The processes."""
         return self._pools.pool
+
+    def only_made(self, line: Line) -> bool:
+        """Whether there is news since the last call, and none that asks for more than to deliver what was made."""
+        made, restarts = line.made_count, self.pool.restarts
+        before, self._seen = self._seen, (made, restarts)
+        return (
+            made > before[0]
+            and restarts == before[1]
+            and self.facts["indexed"]
+            and not (line.again or self.pool.waits or self._pools.claim.pressed)
+        )
 
     def loaded(self, facts: Message) -> None:
         super().loaded(facts)

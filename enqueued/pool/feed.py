@@ -307,9 +307,10 @@ class Feed:
     def stats(self, describe: Callable[[Member], MemberStats]) -> StreamStats:
         """A snapshot; `describe` tells of a member what only the server knows."""
         stream = self._stream
-        groups = () if stream is None else tuple(_group_stats(stream, g, describe) for g in stream.groups.values())
-        cursors = [group.cursor for group in stream.groups.values()] if stream is not None else []
-        at = max(cursors, default=(0, 0))
+        found = [] if stream is None else list(stream.groups.values())
+        at = max((group.cursor for group in found), default=(0, 0))
+        front = max((group.place(group.cursor) for group in found), default=(0, 0))
+        groups = () if stream is None else tuple(_group_stats(stream, group, front, describe) for group in found)
         outstanding = self._pools.making + len(self._replicas.owed)
         queued = stream.window.queued if stream is not None else 0
         return StreamStats(
@@ -360,9 +361,11 @@ class Feed:
         return f"{len(doing)} workers busy, the slowest for {slowest.seconds:.0f} s at {at}"
 
 
-def _group_stats(stream: Stream, group: Group, describe: Callable[[Member], MemberStats]) -> GroupStats:
+def _group_stats(
+    stream: Stream, group: Group, front: Position, describe: Callable[[Member], MemberStats]
+) -> GroupStats:
     team = group.team
-    behind = stream.gap(group.place(group.cursor), max(one.place(one.cursor) for one in stream.groups.values()))
+    behind = stream.gap(group.place(group.cursor), front)
     return GroupStats(
         name=group.name if team is None else team.name,
         private=group.private,

@@ -64,6 +64,11 @@ class Pool(Crew):
         self._root.generation.briefing = self._briefing
         self._generations.add(self._root.generation)
 
+    @property
+    def waits(self) -> bool:
+        """Whether a position waits for a worker that can take it."""
+        return any(self._backlog.values())
+
     def brief(self, message: Message, *fds: int) -> None:
         """Tell every worker something before its next order, also those that are made later.
 

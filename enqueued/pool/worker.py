@@ -37,6 +37,8 @@ from enqueued.source.streamed import EndOfEpoch, StreamedSource
 _TOGETHER_S = 500e-6
 """Makes that are shorter are told together for so long: 2 KB batches went from 52,000/s to 80,000/s with this and the
 depth of 256 orders, against 200 us and 64."""
+_QUIET_ROUNDS = 20
+"""After so many looks that found nothing the teller sleeps until it is woken, which costs more than a look."""
 
 
 class Stopped(Exception):
@@ -259,9 +261,14 @@ class Worker:
     def _tell_held(self) -> None:
         with contextlib.suppress(OSError):  # the daemon has let go of this worker
             while self._holding.wait():
-                time.sleep(2 * _TOGETHER_S)
+                quiet = 0
+                while quiet < _QUIET_ROUNDS:
+                    time.sleep(2 * _TOGETHER_S)
+                    quiet = 0 if self._made else quiet + 1
+                    self._tell()
                 self._holding.clear()
-                self._tell()
+                if self._made:  # it was held back just before
+                    self._holding.set()
 
     def _publish(self, segment: int, fd: int, size: int) -> None:
         self._channel.send({"segment": [segment, size]}, (fd,))
