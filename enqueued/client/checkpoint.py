@@ -85,19 +85,23 @@ class Checkpoint:
         elif self._canary is not None:
             return self._canary  # the loaded state's: nothing was taken since
         if self._canary is None or self._canary[0] != epoch:
-            limit = self._subscription.terms.batch_timeout or _CANARY_S
-            deadline = time.monotonic() + limit
-            while not isinstance(told := self._subscription.ask("canary", epoch), str):
-                if time.monotonic() > deadline:
-                    raise ClientError(
-                        f"the daemon has not made batch {epoch}:0 again within {limit:g} s, whose checksum belongs to "
-                        f"the state, as the proof of a source that is built anew: {self._subscription.ask('waiting')}"
-                    )
-                time.sleep(_PAUSE_S)
+            told = self._told_canary(epoch)
             if told.startswith("error:"):
                 return None
             self._canary = epoch, told
         return self._canary
+
+    def _told_canary(self, epoch: int) -> str:
+        limit = self._subscription.terms.batch_timeout or _CANARY_S
+        deadline = time.monotonic() + limit
+        while not isinstance(told := self._subscription.ask("canary", epoch), str):
+            if time.monotonic() > deadline:
+                raise ClientError(
+                    f"the daemon has not made batch {epoch}:0 again within {limit:g} s, whose checksum belongs to "
+                    f"the state, as the proof of a source that is built anew: {self._subscription.ask('waiting')}"
+                )
+            time.sleep(_PAUSE_S)
+        return told
 
     # -- loading ------------------------------------------------------------------------------------------------
 
@@ -124,6 +128,20 @@ class Checkpoint:
         self._subscription.leave()
         self._subscription.item = []
         self._join(self._claim_of(state), state.canary if strict else None)
+        if not (strict or found) and state.canary is not None and self._subscription.open().welcome["indexed"]:
+            self._compare(*state.canary)
+
+    def _compare(self, epoch: int, checksum: str) -> None:
+        """Warn of data that are not those of the state."""
+        found = self._told_canary(epoch)
+        if found != checksum:
+            log.warning(
+                "batch %d:0 is another one than when the state was saved (%s, was %s): what follows may repeat data, "
+                "and leave out other",
+                epoch,
+                found,
+                checksum,
+            )
 
     def _check(self, state: State) -> None:
         if self._share.split is not (state.missing is not None):

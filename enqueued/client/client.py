@@ -175,7 +175,7 @@ class Client:
 
     def steps(self, n: int) -> Iterator[Any]:
         """The data of the next `n` batches, across the ends of epochs."""
-        return Steps(self._subscription.take, n)
+        return Steps(self._subscription.take, n, self._subscription.rest)
 
     def _take_batch(self) -> Any:
         data = self._subscription.take()

@@ -73,15 +73,18 @@ class Epoch:
 class Steps:
     """Batches across the ends of epochs, `most` of them or without end; it can go on after a `SourceError`."""
 
-    def __init__(self, take: Take, most: int | None = None) -> None:
+    def __init__(self, take: Take, most: int | None = None, finish: Callable[[], None] = lambda: None) -> None:
         self._take = take
         self._left = most
+        self._finish = finish
+        """Called when all that were asked for have been taken, and one more is."""
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Any:
         if self._left is not None and self._left <= 0:
+            self._finish()
             raise StopIteration
         batch = self._take()
         while batch is ENDED:

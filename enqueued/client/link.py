@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import time
@@ -33,8 +34,11 @@ from enqueued.wire.messages import (
 )
 from enqueued.wire.places import Place
 
+log = logging.getLogger("enqueued.client")
+
 _ANSWER_S = 5.0
 _GOODBYE_S = 1.0
+_TELL_S = 2.0
 _LINGER_MS = 500
 
 
@@ -98,9 +102,13 @@ class Link:
             raise Gone(str(error)) from None
 
     def _await_welcome(self, answer_s: float, on_loading: Callable[[str], None]) -> dict[str, Any]:
-        deadline: float | None = time.monotonic() + answer_s
+        asked, why = time.monotonic(), ""
+        deadline: float | None = asked + answer_s
         while True:
-            self._wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            self._wait(_TELL_S if deadline is None else max(0.0, deadline - time.monotonic()))
+            if why and time.monotonic() - asked >= _TELL_S:
+                log.warning("%s lets nobody in yet: %s", self.place.endpoint, why)
+                why = ""
             received = self._receive()
             if received is None:
                 if deadline is not None and time.monotonic() >= deadline:
@@ -115,7 +123,8 @@ class Link:
                 raise Gone(fields[0])
             if verb == messages.LOADING:
                 deadline = None  # it is there: loading has a limit of its own, and its end would be noticed
-                on_loading(fields[0])
+                why = fields[0]
+                on_loading(why)
 
     @property
     def local(self) -> bool:

@@ -21,5 +21,6 @@ def stale(welcome: dict[str, Any]) -> str:
         return ""
     if digest.startswith(welcome["hash"]):
         return ""
-    then, loaded = (time.strftime("%H:%M", time.localtime(at)) for at in (changed_at, loaded_at))
+    clock = "%H:%M:%S" if changed_at - loaded_at < 60 else "%H:%M"
+    then, loaded = (time.strftime(clock, time.localtime(at)) for at in (changed_at, loaded_at))
     return f"{os.path.basename(path)} changed at {then}, the daemon loaded it at {loaded}: enqueued reload"

@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from enqueued.client.course import Course
 from enqueued.client.failure import source_error
 from enqueued.client.handoff import Gone
 from enqueued.client.iteration import ENDED
+from enqueued.client.lifetimes import watch_over
 from enqueued.client.link import Link
 from enqueued.client.patience import await_items
 from enqueued.client.receipts import Unstable, Witness
@@ -76,7 +77,7 @@ class Subscription:
         self._begun = False
         self._warned = ""
         self._in_use = threading.RLock()  # a signal's handler may come in the midst of what its thread does
-        _all.add(self)
+        watch_over(self)
 
     # -- the connection -----------------------------------------------------------------------------------------
 
@@ -100,7 +101,8 @@ class Subscription:
     def _connect(self, claim: Claim, canary: tuple[int, str] | None = None) -> Link:
         hello = replace(self._hello, claim=claim, canary=canary)
         self.link = link = find(self._places, hello, self.terms.connect_timeout)
-        self._finalizer = weakref.finalize(self, link.close)
+        self._finalizer = weakref.finalize(self, link.close, bye=True)
+        self._finalizer.atexit = False  # then `depart` is called
         welcome, course = link.welcome, self.course
         at = welcome["epoch"], welcome["index"]
         if isinstance(claim.start, tuple) and not self._split and at != claim.start:
@@ -189,6 +191,19 @@ class Subscription:
         self.leave()
         self.link = None
 
+    def depart(self) -> None:
+        """Leave because the client was dropped, or the program ends: what it worked on goes to another member."""
+        if self.link is not None and self._pid == os.getpid():
+            if self.course.share.rank is not None:
+                self.acknowledge()  # there is no other, and those that are in step must not wait for it
+            self._finalizer.detach()
+            self.link.close(bye=True)
+            self.link = None
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # whatever goes wrong, nobody is there to hear of it
+            self.depart()
+
     # -- taking -------------------------------------------------------------------------------------------------
 
     @property
@@ -240,8 +255,10 @@ class Subscription:
                 link.drop(item)
             elif kind == OVER:
                 self.over = True
+                link.flush()  # nothing may be asked for any more
                 raise StopIteration
             elif kind == END:
+                link.flush()
                 self._end(item[2], item[3])
                 return item
             elif (item[4] == course.index and item[3] == course.epoch) or course.admits(item):
@@ -313,6 +330,12 @@ class Subscription:
             self._lease = None
             self.link.done(lease)
 
+    def rest(self) -> None:
+        """As many batches were taken as were asked for: the last one is done."""
+        if self._lease is not None:
+            self.acknowledge()
+            self.flush()
+
     def done(self, item: list[Any]) -> None:
         """A batch is done, and the daemon is told at once."""
         if item is self.item and self._lease is not None and self.link is not None:
@@ -376,22 +399,3 @@ class Subscription:
             yield
         finally:
             self._in_use.release()
-
-
-_all: weakref.WeakSet[Subscription] = weakref.WeakSet()
-
-
-def _before_fork() -> None:
-    for one in list(_all):
-        if one.link is not None:
-            one.link.views.keep()
-
-
-def _after_fork() -> None:
-    for one in list(_all):
-        link, one.link = one.link, None
-        if link is not None:
-            link.close()
-
-
-os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

@@ -201,7 +201,9 @@ class Delivery(Admission):
                 return _ranks(slow, "takes nothing", "take nothing")
         if self.held_up(group):
             held = {name: len(member.unacknowledged()) for name, member in group.members.items()}
-            return ", ".join(f"{name} to acknowledge {count}" for name, count in held.items() if count)
+            return ", ".join(
+                f"{name} to acknowledge {count} batch{'es' * (count > 1)}" for name, count in held.items() if count
+            )
         if not group.hungry() or self.real(group, group.cursor) in self.window.entries:
             return ""
         behind = [g for g in self.holders if g is not group and g.cursor < group.cursor and not g.hungry()]

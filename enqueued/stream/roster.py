@@ -76,6 +76,7 @@ class Roster(Plan):
         group, kept = member.group, set(pinned)
         group.turn.remove(member)
         if isinstance(group, Lane):
+            self.fresh |= self.kept  # after a crash it is good to know whether it had done its part
             group.rewind()
         del group.members[name]
         if group.team is not None:

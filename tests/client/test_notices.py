@@ -141,7 +141,7 @@ def test_a_ledger_has_a_line_for_each_acknowledged_batch(tmp_path: Path) -> None
             for _ in taken:
                 pass
             lines = [json.loads(line) for line in path.read_text().splitlines()]
-            assert sum("at" in line for line in lines) == LENGTH + 1 + 4
+            assert sum("at" in line for line in lines) == LENGTH + 1 + 5
             client.load_state_dict(state)
             list(client)
         with daemon.client(ledger=path, fixed_epoch=0) as client:
