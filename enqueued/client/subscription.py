@@ -74,8 +74,7 @@ class Subscription:
         self._pid = os.getpid()
         self._lease: int | None = None
         self._generation = self._losses = 0
-        self._begun = False
-        self._warned = ""
+        self._begun, self._warned = False, ""
         self._in_use = threading.RLock()  # a signal's handler may come in the midst of what its thread does
         watch_over(self)
 

@@ -24,7 +24,7 @@ KEYS = {
 MOST_BYTES = 64 * 1024
 _MOST_TEXT = 24_000
 """Bytes of a text that are kept; the middle of a longer one is cut."""
-_MOST_FDS = 4
+_MOST_FDS = 8
 _FD_SPACE = socket.CMSG_SPACE(_MOST_FDS * array.array("i").itemsize)
 
 Message = dict[str, Any]

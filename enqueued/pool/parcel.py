@@ -1,8 +1,7 @@
 """Python objects on their way between the processes of one program: pickled, with the bytes of arrays beside it.
 
-A batch in a slot and a sequence in a memory file have the same form, so what is unpacked refers to the memory where it
-lies: nothing large is copied twice, and processes that unpack one file share its pages until they write to them.
-For processes that trust each other: unpacking runs code. ::
+What is unpacked refers to the memory where it lies, so that nothing large is copied twice. For processes that trust
+each other: unpacking runs code. A batch in a slot has this form; `edition.py` is for what goes in memory files. ::
 
     4 bytes   number of buffers
     4 bytes   all ones, where an encoded batch has its version
@@ -14,8 +13,6 @@ For processes that trust each other: unpacking runs code. ::
 from __future__ import annotations
 
 import io
-import mmap
-import os
 import pickle
 import struct
 import sys
@@ -68,16 +65,21 @@ def _tensor(array: Any, shape: tuple[int, ...]) -> Any:
     return torch.from_numpy(array).reshape(shape)
 
 
+def pack(thing: Any) -> tuple[bytes, list[memoryview]]:
+    """The pickle of an object, and the buffers that are set apart from it: as they are, so use them before they change."""
+    buffers: list[memoryview] = []
+    file = io.BytesIO()
+    _Pickler(file, buffers).dump(thing)
+    return file.getvalue(), buffers
+
+
 class Parcel:
     """A packed object: it refers to the arrays of the object, so write it before they change."""
 
     __slots__ = ("_buffers", "_head", "_rows", "nbytes")
 
     def __init__(self, thing: Any) -> None:
-        self._buffers: list[memoryview] = []
-        file = io.BytesIO()
-        _Pickler(file, self._buffers).dump(thing)
-        data = file.getvalue()
+        data, self._buffers = pack(thing)
         end = 16 + 16 * len(self._buffers) + len(data)
         rows = []
         for buffer in self._buffers:
@@ -88,29 +90,12 @@ class Parcel:
         self._head = struct.pack(f"=2I{1 + len(rows)}Q", len(self._buffers), _MARK, len(data), *rows) + data
         self.nbytes = end
 
-    @property
-    def pickled(self) -> bytes:
-        """The pickle alone."""
-        return self._head[16 + 8 * len(self._rows) :]
-
     def write_into(self, target: memoryview) -> None:
         """Write it to the first `nbytes` of a writable `target` of bytes."""
         head = self._head
         target[: len(head)] = head
         for start, buffer in zip(self._rows[::2], self._buffers, strict=True):
             target[start : start + buffer.nbytes] = buffer
-
-    def to_file(self, name: str) -> int:
-        """The descriptor of a memory file that holds it."""
-        fd = os.memfd_create(name, os.MFD_CLOEXEC)
-        try:
-            os.ftruncate(fd, self.nbytes)
-            with mmap.mmap(fd, self.nbytes) as memory, memoryview(memory) as view:
-                self.write_into(view)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
 
 
 def is_parcel(root: np.ndarray[Any, Any]) -> bool:
@@ -126,9 +111,3 @@ def unpack(root: Any) -> Any:
     begin = 16 + 16 * count
     buffers = [view[start : start + length] for start, length in zip(rows[::2], rows[1::2], strict=True)]
     return pickle.loads(view[begin : begin + size], buffers=buffers)
-
-
-def unpack_file(fd: int) -> Any:
-    """The object in a memory file; what is written to its arrays stays private to this process."""
-    memory = mmap.mmap(fd, os.fstat(fd).st_size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
-    return unpack(memory)

@@ -17,7 +17,8 @@ import numpy as np
 from enqueued.codec.encode import Encoded, encode
 from enqueued.errors import EncodeError, LoadError
 from enqueued.pool.channel import Message, shorten
-from enqueued.pool.parcel import Parcel, unpack_file
+from enqueued.pool.edition import read
+from enqueued.pool.parcel import Parcel
 from enqueued.pool.program import Program
 from enqueued.pool.worker import Worker
 from enqueued.source.failure import load_error
@@ -83,11 +84,11 @@ class SentIterator(StreamedSource):
 
 @dataclass
 class Sent:
-    """A source that was sent here; `parcel` is the descriptor of its memory file, and stays open."""
+    """A source that was sent here; `files` are the descriptors of its edition, and stay open."""
 
     program: dict[str, Any]
     order_seed: int | None
-    parcel: int = -1
+    files: list[int] = field(default_factory=list)
     user: Any = field(default=None, repr=False)
     """The object itself, in a process that was forked from the calling program."""
 
@@ -98,10 +99,10 @@ class Sent:
     def build(self, spec: SourceSpec) -> SentSequence | SentIterator:
         """The source. Raises LoadError with the user's traceback when it cannot be unpickled."""
         user = self.user
-        if self.parcel >= 0:
+        if self.files:
             try:
                 Program(**self.program).enter()
-                user = unpack_file(self.parcel)
+                user = read(self.files)
             except BaseException as error:
                 raise load_error(f"Unpickling {spec.target} in its pool", error) from error
         if spec.kind == "generator":
@@ -126,9 +127,8 @@ class SentWorker(Worker):
             assert isinstance(self._source, SentSequence)
             self._source.counts.update(message["counts"])
         if message is not None and "renew" in message:
-            (fd,) = self._channel.take_fds()
             try:
-                renew(self._source, fd)
+                renew(self._source, self._channel.take_fds())
             except LoadError as error:
                 told = {"message": shorten(str(error)), "traceback": shorten(error.traceback)}
                 self._channel.send({"broken": told})
@@ -152,14 +152,15 @@ def is_plain(batch: Any) -> bool:
     return kind in _SCALARS
 
 
-def renew(source: Any, fd: int) -> None:
+def renew(source: Any, files: list[int]) -> None:
     """Go on with the user's object as it is now. Raises LoadError when it cannot be unpickled, or not be opened."""
     try:
-        source.user = unpack_file(fd)
+        source.user = read(files)
     except BaseException as error:
         raise load_error(f"Unpickling {source.spec.target} in a worker", error) from error
     finally:
-        os.close(fd)
+        for fd in files:
+            os.close(fd)
     info = get_worker_info()
     if info is not None:
         run_worker_init(source.spec, source, info)

@@ -239,12 +239,12 @@ def lead(channel: Channel, lifeline: int, user: Any = None) -> None:
     name_process("enq-zygote")
     if channel.receive(wait=True) is None:
         return
-    boot, *parcel = channel.take_fds()
+    boot, *files = channel.take_fds()
     with open(boot, "rb") as file:
         plain = msgpack.unpackb(file.read())
     sent = plain.get("sent")
     if sent is not None:
-        sent = Sent(**sent, parcel=parcel[0] if parcel else -1, user=user)
+        sent = Sent(**sent, files=files, user=user)
     zygote = Zygote(channel, SourceSpec.from_plain(plain["spec"]), plain["start_method"], sent)
     tell(channel, zygote.load)
     zygote.serve()
