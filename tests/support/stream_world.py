@@ -550,8 +550,9 @@ class World(RuleBasedStateMachine):
         assert self.stream.gap(rear, crowd.place()) <= max(self.queue, crowd.stride)
         epoch, index = at = crowd.expected
         if epoch in self.opened or not isinstance(told.error, tuple) or told.error[0] != "epoch":
-            broken = self.end is not None and crowd.place() < self.end < (epoch, crowd.place()[1] + crowd.stride)
-            assert index < self.end_index(crowd, epoch) or self.too_short(crowd) or (broken and at < self.end)
+            end = self.end or (0, 0)
+            broken = crowd.place() < end < (epoch, crowd.place()[1] + crowd.stride)
+            assert index < self.end_index(crowd, epoch) or self.too_short(crowd) or (broken and at < end)
         if index >= self.length(epoch) and not self.too_short(crowd):
             assert crowd.tail == "pad"
             index = (index - self.length(epoch)) % self.length(epoch)
