@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from enqueued.enqueuer.forking import ways_out, why_not
 from enqueued.enqueuer.nursery import ForkedRoot, PlantedRoot
 from enqueued.errors import LoadError
 from enqueued.pool.channel import Message
+from enqueued.pool.edition import Edition
 from enqueued.pool.generation import Root
-from enqueued.pool.parcel import Parcel
 from enqueued.pool.program import Program, main_module
 from enqueued.source.spec import SourceSpec
 
@@ -25,7 +24,7 @@ class Cargo:
         self._user = user
         self._spec = spec
         self._order_seed = order_seed
-        self._parcel: int | None = None
+        self._edition: Edition | None = None
         self._program: Program
         self._fresh: ForkedRoot | None = None
         self._unpicklable: Exception | None = None
@@ -41,18 +40,16 @@ class Cargo:
         """Whether it goes by a fork, each time anew when it has changed."""
         return self._unpicklable is not None
 
-    def pack(self) -> int:
-        """Pack it as it is now; the descriptor of its memory file, which is this object's."""
-        parcel = Parcel(self._user)
+    def pack(self) -> tuple[int, ...]:
+        """Pack it as it is now; the descriptors of its edition, which are this object's until the next call."""
+        edition = Edition(self._user, self._edition)
         modules = [type(self._user).__module__]
-        if b"__main__" in parcel.pickled:
+        if b"__main__" in edition.pickled:
             _check_main()
             modules.append("__main__")
         self._program = Program.here(modules)
-        fd = parcel.to_file("enqueued-parcel")
-        self._drop()
-        self._parcel = fd
-        return fd
+        self._edition = edition
+        return edition.files
 
     def fork(self) -> None:
         """Fork it as it is now, in the thread of the consumer: `root` gives what was forked last."""
@@ -65,8 +62,8 @@ class Cargo:
 
     def root(self, boot: Message) -> Root:
         """The first zygote of a pool that has it."""
-        if self._parcel is not None:
-            return PlantedRoot({**boot, "sent": self._sent()}, self._parcel)
+        if self._edition is not None:
+            return PlantedRoot({**boot, "sent": self._sent()}, *self._edition.files)
         fresh, self._fresh = self._fresh, None
         if fresh is None:
             raise LoadError(
@@ -78,14 +75,9 @@ class Cargo:
     def _sent(self) -> dict[str, Any]:
         return {"program": self._program.to_plain(), "order_seed": self._order_seed}
 
-    def _drop(self) -> None:
-        fd, self._parcel = self._parcel, None
-        if fd is not None:
-            os.close(fd)
-
     def close(self) -> None:
         """Give back what is held of it."""
-        self._drop()
+        self._edition = None
         fresh, self._fresh = self._fresh, None
         if fresh is not None:
             fresh.end(0.0)

@@ -132,7 +132,7 @@ class Engine:
         self.ends = EpochEnds()
         self.waiting = False
         """Whether a consumer waits, or is about to."""
-        self.changed: Callable[[], int | None] | None = None
+        self.changed: Callable[[], tuple[int, ...] | None] | None = None
         """Packs the sequence anew, after `on_epoch_end`, or has the consumer fork it; None where there is no hook."""
         self.shuffles = False
         self.on_end: Callable[[], None] = lambda: None
@@ -150,7 +150,7 @@ class Engine:
         self._counts: dict[int, int] = {}
         self._pending: int | None = None
         """The epoch that begins when the consumer has taken all before it."""
-        self._parcel: int | None = None
+        self._files: tuple[int, ...] | None = None
         """The sequence as it is since the last `on_epoch_end`."""
         self._begins = (0, 0)
         """The epoch, and its length, for which the sequence is being forked."""
@@ -339,11 +339,11 @@ class Engine:
         try:
             epochs.turn(self._sequence)
             length = epochs.length(self._sequence)
-            self._parcel = self.changed()
+            self._files = self.changed()
         except BaseException as error:
             self._cannot_open(epoch, error)
         else:
-            if self._parcel is not None:
+            if self._files is not None:
                 self._begin(epoch, length)
             else:
                 self._begins = (epoch, length)
@@ -367,8 +367,8 @@ class Engine:
         if self.shuffles:
             self._counts = {old: count for old, count in self._counts.items() if old >= epoch - 2} | {epoch: length}
         message: Message = {"counts": self._counts} if self.shuffles else {}
-        if self._parcel is not None:
-            self.feed.pool.brief({**message, "renew": 1}, self._parcel)
+        if self._files is not None:
+            self.feed.pool.brief({**message, "renew": 1}, *self._files)
         elif message:
             self.feed.pool.brief(message)
         self.feed.stream.epoch_length(epoch, length)

@@ -92,7 +92,7 @@ def close() -> None:
 class _Root:
     """The first zygote of a pool, which leads a process group of its own."""
 
-    def __init__(self, boot: Message, *parcel: int) -> None:
+    def __init__(self, boot: Message, *files: int) -> None:
         channel, self._theirs = Channel.pair()
         read, write = os.pipe2(os.O_CLOEXEC)
         self._lifeline: int | None = write
@@ -102,7 +102,7 @@ class _Root:
         _held.add(self)
         try:
             self._begin(self._theirs.fileno(), read, boot)
-            send_boot(channel, boot, *parcel)
+            send_boot(channel, boot, *files)
         finally:
             os.close(read)
             self._theirs.close()

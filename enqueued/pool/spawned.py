@@ -61,7 +61,7 @@ def _spawn(
     sent = None
     if isinstance(source, Sent):
         sent = source.to_plain()
-        fds = [*fds, source.parcel]
+        fds = [*fds, *source.files]
     memo = os.memfd_create("enqueued-state", os.MFD_CLOEXEC)
     try:
         with open(memo, "wb", closefd=False) as file:
@@ -74,6 +74,8 @@ def _spawn(
         return os.posix_spawn(sys.executable, command, os.environ)
     finally:
         os.close(memo)
+        for fd in fds:
+            os.set_inheritable(fd, False)
 
 
 def main(arguments: list[str]) -> None:
@@ -87,7 +89,7 @@ def main(arguments: list[str]) -> None:
         spec, role, path, indexed, sent = pickle.load(file)
         sys.path[:] = path
         if sent is not None:
-            work(Sent(**sent, parcel=fds.pop()).build(spec), role, fds, SentWorker)
+            work(Sent(**sent, files=fds[2:]).build(spec), role, fds[:2], SentWorker)
             return
         source = indexed_source(spec, pickle.load(file)) if indexed else build(spec)
     if kind == "worker":
