@@ -1,7 +1,8 @@
 """An object of the calling program in memory files, anew each time that it has changed.
 
-Processes that read one file share its pages until they write to them. A buffer that is the same as in the edition before
-is not written again: it is read from that one's file, where it is as it was, whatever a process did to its own copy.
+Processes that read one file share its pages until they write to them. A buffer that is the same as in the edition
+before is not written again: it is read from that one's file, where it is as it was, whatever a process did to its own
+copy.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def _tensor(array: Any, shape: tuple[int, ...]) -> Any:
 
 
 def pack(thing: Any) -> tuple[bytes, list[memoryview]]:
-    """The pickle of an object, and the buffers that are set apart from it: as they are, so use them before they change."""
+    """The pickle of an object, and the buffers that are set apart: they are the object's own, which may change."""
     buffers: list[memoryview] = []
     file = io.BytesIO()
     _Pickler(file, buffers).dump(thing)
