@@ -38,6 +38,7 @@ class _Mapped(NamedTuple):
 class Views:
     """The segments that this client has mapped and the views that are alive in the trainer.
 
+    One thread may map, forget and collect while another one makes views and copies.
     `freed` collects the tags of views whose last array is gone; the finalizer only appends to it, because it may run at
     any point of the trainer's program.
     """
@@ -130,7 +131,7 @@ class Views:
             self._unmap(segment)
 
     def _unmap(self, segment: int) -> None:
-        if not any(row[1] == segment for row in self._alive.values()):
+        if not any(row[1] == segment for row in list(self._alive.values())):
             self._doomed.discard(segment)
             del self._mapped[segment]  # and the mapping goes with its last array
 
@@ -140,7 +141,7 @@ class Views:
         A forked child has the trainer's arrays too, and the daemon knows nothing of it: once this process has given a
         slot back, the child would see the next batch in it. Written pages are shared between parent and child alone.
         """
-        for root, segment, offset, nbytes in self._alive.values():
+        for root, segment, offset, nbytes in list(self._alive.values()):
             memory = self._mapped[segment].memory
             start, length = _pages(offset, nbytes)
             try:

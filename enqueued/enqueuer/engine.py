@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from enqueued.arena.segment import Slot
+from enqueued.arena.views import Views
 from enqueued.enqueuer import epochs
 from enqueued.enqueuer.epochs import EpochEnds
 from enqueued.enqueuer.forking import ENGINE
@@ -39,11 +40,10 @@ _SHORT_S = 3e-3
 
 
 class Ready(NamedTuple):
-    """A batch that lies in a slot, and the segment's descriptor and size if the consumer has not mapped it."""
+    """A batch that lies in a slot."""
 
     lease: int
     slot: Slot
-    segment: tuple[int, int] | None
     last: bool
     """Whether it is the last one of its epoch, and nothing happens between epochs."""
 
@@ -120,15 +120,17 @@ class Loop:
 class Engine:
     """One run. Its thread is the only one that touches the stream and the pool.
 
-    The consumer reads `items`, puts the leases of batches that it holds no longer into `released`, and calls `took`
-    after each batch. What it must not map any more is in `forgotten`.
+    The consumer reads `items`, makes copies or views of what lies in slots, and calls `took` after each batch. It puts
+    the leases of what it copied into `released`.
     """
 
     def __init__(self, spec: SourceSpec, options: PoolOptions, sequence: Any, first: int | None) -> None:
         self.items: SimpleQueue[Any] = SimpleQueue()
         """`Ready`, `Failed`, `Errand`, or None for the end."""
         self.released: deque[int] = deque()
-        self.forgotten: deque[int] = deque()
+        self.views = Views()
+        self.freed_bytes = 0
+        """How much of what the consumer was given as views it holds no longer."""
         self.ends = EpochEnds()
         self.waiting = False
         """Whether a consumer waits, or is about to."""
@@ -160,8 +162,10 @@ class Engine:
         """Whether more would have been ordered if the consumer had taken more."""
         self._wake_at = _NEVER
         """Wake the engine when so few batches are left that the consumer has not taken."""
-        self._mapped: set[int] = set()
         self._stopping = False
+        """Whether nothing more is made."""
+        self._dismissed = False
+        """Whether nothing more is taken."""
         self._thread = threading.Thread(target=self._run, name=ENGINE, daemon=True)
 
     # -- what other threads call --------------------------------------------------------------------------------
@@ -182,7 +186,7 @@ class Engine:
 
     def stop(self) -> None:
         """End soon."""
-        self._stopping = True
+        self._stopping = self._dismissed = True
         self._bell.ring()
 
     def join(self, timeout: float | None) -> bool:
@@ -197,6 +201,7 @@ class Engine:
 
     def abandon(self) -> None:
         """In a forked child: the run is the parent's."""
+        self.views.close()
         self.memory.table.close()
 
     # -- the thread ---------------------------------------------------------------------------------------------
@@ -274,32 +279,33 @@ class Engine:
                     epoch, index = decision.position
                     slot: Slot = decision.slot
                     last = self.changed is None and index + 1 == self.feed.stream.lengths.get(epoch)
-                    self.items.put(Ready(decision.lease, slot, self._new(slot.segment), last))
+                    if slot.segment not in self.views:
+                        self._map(slot.segment)
+                    self.items.put(Ready(decision.lease, slot, last))
             elif type(decision) is Over:
                 self.items.put(None)
         if count:
             self.feed.stream.done(CONSUMER, [(first, count)])
 
-    def _new(self, segment: int) -> tuple[int, int] | None:
-        """What the consumer has to map before it can read in a segment."""
-        if segment in self._mapped:
-            return None
-        self._mapped.add(segment)
+    def _map(self, segment: int) -> None:
         found = self.memory.table.descriptor(segment)
         assert found is not None
-        fd, size = found
-        return os.dup(fd), size
+        self.views.add(segment, os.dup(found[0]), found[1])
 
     def _release(self) -> None:
         """Take back what the consumer holds no longer."""
         released = self.released
+        if self.views.freed:
+            for lease, nbytes in self.views.collect():
+                self.freed_bytes += nbytes
+                released.append(lease)
         if released:
             self.feed.stream.release(CONSUMER, [(released.popleft(), 1) for _ in range(len(released))])
         table = self.memory.table
         if table.forgotten:
             gone, table.forgotten = table.forgotten, []
-            self._mapped.difference_update(gone)
-            self.forgotten.extend(gone)
+            for segment in gone:
+                self.views.forget(segment)
 
     def _close(self) -> None:
         """End every process, then give the memory back that they wrote."""
@@ -310,7 +316,10 @@ class Engine:
             self._loop.turn(0.01)
             feed.step(time.monotonic())
         feed.kill()
+        while not self._dismissed:  # what was made before something broke may still be taken
+            self._loop.turn(_TURN_S)
         self.memory.table.close()
+        self.views.close()
         self._loop.close()
         self.on_end()
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from queue import Empty
 from typing import Any, NoReturn
 
 from enqueued.arena.segment import SMALL
-from enqueued.arena.views import Views
 from enqueued.codec.decode import decode
 from enqueued.enqueuer import epochs
 from enqueued.enqueuer.cargo import Cargo
@@ -47,10 +45,8 @@ class ProcessRunner:
     def __init__(self, user: Any, setup: Setup, seed: int, *, indexed: bool) -> None:
         self._pid = os.getpid()
         self._over = False
-        self._taking = threading.RLock()
-        self._views = Views()
-        self._held_bytes = 0
-        """What the consumer holds as views, as far as is known."""
+        self._given_bytes = 0
+        """What the consumer was given as views."""
         self._most_bytes = 0
         self._cargo: Cargo | None = None
         self._engine: Engine | None = None
@@ -115,16 +111,7 @@ class ProcessRunner:
             else:
                 self._end()
 
-    def _give_back(self, engine: Engine) -> None:
-        """Let go of the views that nobody holds any more."""
-        with self._taking:
-            for lease, size in self._views.collect():
-                self._held_bytes -= size
-                engine.released.append(lease)
-
     def _next(self, engine: Engine) -> Any:
-        if self._views.freed:
-            self._give_back(engine)
         try:
             return engine.items.get_nowait()
         except Empty:
@@ -142,18 +129,17 @@ class ProcessRunner:
     def _read(self, engine: Engine, item: Ready) -> Any:
         """The batch: where it lies, or a copy of a small one, and of one that is more than may be held."""
         segment, offset, nbytes = item.slot
-        with self._taking:
-            views = self._views
-            if item.segment is not None:
-                views.add(segment, *item.segment)
-            while engine.forgotten:
-                views.forget(engine.forgotten.popleft())
-            if nbytes < SMALL or self._held_bytes + nbytes > self._most_bytes:
-                root = views.copy(segment, offset, nbytes)
+        try:
+            if nbytes < SMALL or self._given_bytes - engine.freed_bytes + nbytes > self._most_bytes:
+                root = engine.views.copy(segment, offset, nbytes)
                 engine.released.append(item.lease)
             else:
-                root = views.view((item.lease, nbytes), segment, offset, nbytes)
-                self._held_bytes += nbytes
+                root = engine.views.view((item.lease, nbytes), segment, offset, nbytes)
+                self._given_bytes += nbytes
+        except KeyError:
+            if self._over:  # it was stopped just now
+                raise Ended from None
+            raise
         return unpack(root) if is_parcel(root) else decode(root)
 
     # -- the end ------------------------------------------------------------------------------------------------
@@ -171,18 +157,8 @@ class ProcessRunner:
         engine = self._engine
         if os.getpid() != self._pid:
             return
-        if engine is None:
-            self._views.close()
-            return
-        if engine.join(timeout):
+        if engine is not None and engine.join(timeout):
             engine.dispose()
-        with self._taking:
-            while not engine.items.empty():  # what was not taken is not mapped either
-                item = engine.items.get_nowait()
-                if type(item) is Ready and item.segment is not None:
-                    os.close(item.segment[0])
-            engine.items.put(None)
-            self._views.close()
 
     def join_end_of_epoch(self, timeout: float) -> None:
         if self._engine is not None:
@@ -207,11 +183,11 @@ class ProcessRunner:
 
     def keep(self) -> None:
         """Before a fork: make the views' pages this process's own, for the child shares the arrays."""
-        self._views.keep()
+        if self._engine is not None:
+            self._engine.views.keep()
 
     def abandon(self) -> None:
         """In a forked child: give up what is the parent's."""
-        self._views.close()
         if self._engine is not None:
             self._engine.abandon()
 

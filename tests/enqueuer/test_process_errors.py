@@ -270,3 +270,17 @@ def test_packing_is_for_what_can_be_made_again() -> None:
     for error in (sequences.Local(), ValueError("x" * 20_000)):
         assert pack_exception(error) is None
     assert pickle.loads(pack_exception(ValueError("x")) or b"").args == ("x",)
+
+
+def test_what_was_made_before_the_pool_broke_is_still_given() -> None:
+    """Then the reason comes, and the memory is given back."""
+    with Run(sequences.Large(30), max_queue_size=4) as runner:
+        engine = runner._engine
+        assert engine is not None
+        waiting.until(lambda: engine.items.qsize() >= 3)
+        engine._break(LoadError("the pool broke"))
+        waiting.until(lambda: not list(engine.feed.pool.workers()))
+        for index in range(3):
+            assert (runner.take()[0] == sequences.large(index)[0]).all()
+        with pytest.raises(LoadError, match="the pool broke"):
+            take(runner, 10)

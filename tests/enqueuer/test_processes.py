@@ -44,7 +44,7 @@ def test_batches_that_are_held_stay_as_they_are() -> None:
     with Run(sequences.Counting(20, size=SMALL)) as runner:
         runner._most_bytes = 8 * SMALL * 10
         held = take(runner, 50)
-        assert runner._held_bytes <= runner._most_bytes
+        assert 0 < runner._given_bytes <= runner._most_bytes
     assert [int(batch[0]) for batch in held] == list(islice(list(range(20)) * 3, 50))
     assert all((batch == batch[0]).all() for batch in held)
 
