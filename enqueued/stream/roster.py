@@ -9,6 +9,7 @@ from enqueued.batch import Position
 from enqueued.errors import Refused
 from enqueued.stream.decisions import Decision
 from enqueued.stream.group import Group, Lease, Member
+from enqueued.stream.places import FAR
 from enqueued.stream.plan import Plan
 from enqueued.stream.stored import Stored
 from enqueued.stream.team import Lane, Team
@@ -174,6 +175,9 @@ class Roster(Plan):
         if (group is None or group.private) and stored is None:
             raise Refused(self._unknown(name))
         position = self._start(position)
+        length = self.lengths.get(position[0], FAR)
+        if position[1] >= length:
+            raise Refused(f"epoch {position[0]} has {length} batches, and {position[0]}:{position[1]} is none of them")
         members = [] if group is None else list(group.members)
         generation = (group.generation if group is not None else stored.generation if stored is not None else 0) + 1
         coordinated = stored is not None and stored.ranks

@@ -335,7 +335,8 @@ class World(RuleBasedStateMachine):
         try:
             members = self.stream.reset(group, (epoch, index))
         except Refused:
-            assert team or not self.indexed or (group not in self.crowds and group not in self.memory)
+            beyond = epoch in self.opened and index >= self.length(epoch)
+            assert team or beyond or not self.indexed or (group not in self.crowds and group not in self.memory)
             return
         assert members == [name for name, t in self.trainers.items() if t.group == group]
         before = self.memory.get(group)
