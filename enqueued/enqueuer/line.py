@@ -119,5 +119,8 @@ class LineFeed(Feed):
         else:
             self._replicas.give(self.stream, seat, error)
 
+    def lost_replica(self, seat: int, error: Message) -> None:
+        self._replicas.lose(error, "start the enqueuer again, with an iterator that begins where you want")
+
     def length(self, epoch: int, length: int, error: Message | None) -> None:
         """The pool does not count: the calling program does."""

@@ -66,9 +66,9 @@ class Replicas:
             if last:
                 stream.over_from((epoch + 1, 0))
 
-    def lose(self, error: Message) -> None:
+    def lose(self, error: Message, remedy: str = "restart the daemon") -> None:
         """A replica's worker is gone, and with it where the source stood."""
-        message = f"{error['message']}; a streamed source cannot go on from where it stood: restart the daemon"
+        message = f"{error['message']}; a streamed source cannot go on from where it stood: {remedy}"
         self._spoilt = {**error, "message": message}
 
     def _spoil(self, stream: Stream, why: Message) -> None:

@@ -284,3 +284,14 @@ def test_what_was_made_before_the_pool_broke_is_still_given() -> None:
             assert (runner.take()[0] == sequences.large(index)[0]).all()
         with pytest.raises(LoadError, match="the pool broke"):
             take(runner, 10)
+
+
+def test_a_generator_whose_worker_is_gone_cannot_go_on() -> None:
+    """It is told after what is known to be made, and what to do."""
+    runner = processes.streamed(sequences.Fatal(), Setup.of(1, 2), None)
+    try:
+        with pytest.raises(RemoteError, match=r"exited with code 7.*start the enqueuer again"):
+            take(runner, 4)
+        assert not runner.running
+    finally:
+        runner.stop(None)

@@ -226,6 +226,22 @@ class BadEnd(Counting):
         raise ZeroDivisionError("at the end")
 
 
+class Fatal:
+    """An iterator whose worker dies after three batches."""
+
+    def __init__(self) -> None:
+        self.at = 0
+
+    def __iter__(self) -> Fatal:
+        return self
+
+    def __next__(self) -> int:
+        self.at += 1
+        if self.at > 3:
+            vanish()
+        return self.at
+
+
 class Cycle:
     """An iterator of `count` numbers that can be pickled; a batch tells the worker, too."""
 
