@@ -161,12 +161,13 @@ class PlantedRoot(_Root):
         with theirs, open(fd, "w+b", 0) as file:
             file.write(msgpack.packb(boot))
             for _ in range(2):
+                found = nursery()
                 try:
-                    nursery().plant(channel, lifeline, fd, theirs.fileno())
+                    found.plant(channel, lifeline, fd, theirs.fileno())
                     return
                 except OSError:  # it was killed meanwhile
                     with contextlib.suppress(subprocess.TimeoutExpired):
-                        nursery().process.wait(_LAST_S)
+                        found.process.wait(_LAST_S)
         raise OSError("the nursery of this program was killed as often as it was begun")
 
     def _wait(self, within_s: float) -> int | None:

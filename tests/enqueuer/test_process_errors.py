@@ -86,8 +86,9 @@ def test_the_nursery_may_be_killed() -> None:
     """The next run begins a new one; the one that runs goes on."""
     with Run(sequences.Counting()) as runner:
         runner.take()
-        nursery.nursery().process.kill()
-        nursery.nursery().process.wait()
+        process = nursery.nursery().process
+        process.kill()
+        process.wait()
         take(runner, 20)
         with Run(sequences.Counting()) as other:
             take(other, 20)
@@ -229,17 +230,38 @@ def test_a_forked_child_has_no_part_in_a_run() -> None:
         take(runner, 5)
 
 
-def test_a_plain_generator_is_forked_and_its_copies_are_interleaved() -> None:
-    """Each worker goes through all of it."""
-    runner = processes.streamed((number for number in range(5)), Setup.of(2, 10), None)
-    try:
-        taken = [runner.take() for _ in range(10)]
-        assert sorted(taken) == sorted(list(range(5)) * 2)
-        with pytest.raises(Ended):
-            runner.take()
-        assert not runner.running
-    finally:
-        runner.stop(None)
+FORKING = """
+import sys
+sys.path.insert(0, {support!r})
+import sequences
+from enqueued.enqueuer import processes
+from enqueued.enqueuer.runners import Ended, Setup
+
+sequence = sequences.Holding()
+runner = processes.ordered(sequence, Setup.of(2, 10))
+for epoch in range(4):
+    print([runner.take()[:3] for _ in range(3 + epoch)] == [(epoch, index, epoch) for index in range(3 + epoch)])
+    runner.join_end_of_epoch(20)
+print(sequence.epoch, len(set(sequence.ended_in)))
+runner.stop(None)
+
+runner = processes.streamed((number for number in range(5)), Setup.of(2, 10), None)
+print(sorted(runner.take() for _ in range(10)))
+try:
+    runner.take()
+except Ended:
+    print(runner.running)
+"""
+
+
+def test_what_cannot_be_pickled_is_forked_where_that_is_safe(tmp_path: Path) -> None:
+    """A sequence that holds a lock anew for each epoch, in a program without other threads, which a test is not.
+
+    Of a plain generator each worker goes through all of it.
+    """
+    found = run_program(FORKING.format(support=str(Path(__file__).parents[1] / "support")), tmp_path)
+    assert found.stderr == ""
+    assert found.stdout.splitlines() == ["True"] * 4 + ["4 1", str(sorted(list(range(5)) * 2)), "False"]
 
 
 def test_workers_are_seeded_by_their_number() -> None:

@@ -17,7 +17,7 @@ from enqueued.enqueuer.runners import Setup
 
 def children() -> set[int]:
     """The processes that this one has begun and not waited for."""
-    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+    return {int(pid) for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()}
 
 
 def descriptors() -> int:
