@@ -18,8 +18,8 @@ class Course:
     taken already, out of order. A split group's members have no next one: `index` follows what came last.
     """
 
-    __slots__ = ("_stride", "_sure", "ahead", "base", "epoch", "follows", "index", "length", "moved", "share", "steady",
-                 "window")  # fmt: skip
+    __slots__ = ("_ended", "_stride", "_sure", "ahead", "base", "epoch", "follows", "index", "length", "moved", "share",
+                 "steady", "window")  # fmt: skip
 
     def __init__(self, share: Share) -> None:
         self.share = share
@@ -36,13 +36,17 @@ class Course:
         """How far ahead of the next one a batch may come."""
         self.length: int | None = None
         """Batches in the epoch for all, as far as it is known; the source of a client with one only."""
-        self._sure = -1
+        self._sure = self._ended = -1
 
     # -- where it stands ----------------------------------------------------------------------------------------
 
-    def begin(self, epoch: int, index: int, base: int = 0, ahead: Iterable[int] = ()) -> None:
-        """Stand somewhere, where nothing of the epoch was taken by this client."""
+    def begin(self, epoch: int, index: int, base: int = 0, ahead: Iterable[int] = (), *, again: bool = False) -> None:
+        """Stand somewhere, where nothing of the epoch was taken by this client.
+
+        With `again` that is after a crash, and epochs that have ended stay so.
+        """
         self.epoch, self.index, self.base = epoch, index, base
+        self._ended = max(self._ended, epoch - 1) if again else epoch - 1
         self.moved = False
         self.ahead = set(ahead)
 
@@ -106,6 +110,10 @@ class Course:
             while self.ahead and self.index in self.ahead:
                 self.ahead.remove(self.index)
                 self.index += 1
+
+    def repeats(self, epoch: int) -> bool:
+        """Whether this end of an epoch was told before, by a daemon that was killed and did not remember."""
+        return self.share.split and epoch <= self._ended
 
     def end(self, epoch: int, length: int) -> bool:
         """An epoch has ended; False when something of it is missing."""

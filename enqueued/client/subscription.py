@@ -168,10 +168,9 @@ class Subscription:
                 witness.acknowledged(self.item)
             self._lease = None
         link = self._connect(claim)
-        continued = True
+        continued = not self._split or self._generation == claim.generation  # else what was before a reset is void
         if self._split:
-            self.course.begin(link.welcome["epoch"], link.welcome["index"])
-            continued = self._generation == claim.generation  # else the group was reset, and what was before is void
+            self.course.begin(link.welcome["epoch"], link.welcome["index"], again=continued)
             self._lease = 0 if held and continued else None  # what is held is this session's first lease
         for witness in self._witnesses:
             witness.began(link.welcome, self.course, continued=continued)
@@ -258,8 +257,9 @@ class Subscription:
                 raise StopIteration
             elif kind == END:
                 link.flush()
-                self._end(item[2], item[3])
-                return item
+                if not course.repeats(item[2]):
+                    self._end(item[2], item[3])
+                    return item
             elif (item[4] == course.index and item[3] == course.epoch) or course.admits(item):
                 return item
             else:

@@ -103,7 +103,7 @@ def test_a_second_signal_is_immediate() -> None:
 def test_a_signal_while_batches_flow_stops_in_order(number: int) -> None:
     """The client is told, and what it has stays whole."""
     flags = (*COUNTING, "--arg", "length=100000", "--workers", "2", "--graceful-timeout", "5")
-    with Serving(*flags) as daemon, daemon.client(connect_timeout=1.0) as client:
+    with Serving(*flags) as daemon, daemon.ready().client(connect_timeout=1.0) as client:
         epoch = iter(client)
         held = [next(epoch) for _ in range(100)]
         with at_most(5):
