@@ -333,11 +333,13 @@ def test_an_end_that_was_told_before_a_crash_does_not_count_again() -> None:
     reply = sessions(
         [*frames((0, 9)), [3, 0, 0, 10]], [*frames((0, 8), flags=1), [3, 0, 0, 10], *frames((1, 0), lease=1)]
     )
-    with FakeDaemon(reply, welcome=honest(length=10, fingerprint=PRINT)) as daemon:
-        with client_of(daemon, group="g") as client:
-            epochs = client.epochs(2)
-            assert len(list(next(epochs))) == 1
-            daemon.send("GONE", "restart")
-            second = next(epochs)
-            assert [next(second)[0] is not None for _ in range(2)] == [True, True]
-            assert client.epoch == 1
+    with (
+        FakeDaemon(reply, welcome=honest(length=10, fingerprint=PRINT)) as daemon,
+        client_of(daemon, group="g") as client,
+    ):
+        epochs = client.epochs(2)
+        assert len(list(next(epochs))) == 1
+        daemon.send("GONE", "restart")
+        second = next(epochs)
+        assert [next(second)[0] is not None for _ in range(2)] == [True, True]
+        assert client.epoch == 1
