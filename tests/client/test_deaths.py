@@ -33,7 +33,7 @@ def test_members_that_are_killed_lose_nothing(daemon_too: bool, tmp_path: Path) 
         def start(group: str) -> Trainer:
             trainer = Trainer()
             trainer(f"import time\nclient = Client({arguments}, group={group!r})")
-            trainer.tell("len([time.sleep(0.003) for _ in client])")
+            trainer.tell("len([time.sleep(0.003) for _ in client]), client.close()")  # else it holds what comes next
             return trainer
 
         groups = ("a", "a", "b", "b")

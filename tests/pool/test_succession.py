@@ -309,4 +309,4 @@ def test_what_is_being_loaded_ends_with_the_feed(project: Project) -> None:
         project.write(2, more="time.sleep(60)\n")
         fed.feed.reload(at_once=True)
         fed.turn()
-    until(lambda: processes() == 0, 5)
+    until(lambda: processes() == 0, 20)
