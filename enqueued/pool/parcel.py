@@ -12,6 +12,7 @@ each other: unpacking runs code. A batch in a slot has this form; `edition.py` i
 
 from __future__ import annotations
 
+import importlib
 import io
 import pickle
 import struct
@@ -60,8 +61,7 @@ def _reduce_tensor(thing: Any) -> Any:
 
 
 def _tensor(array: Any, shape: tuple[int, ...]) -> Any:
-    import torch
-
+    torch: Any = importlib.import_module("torch")  # only where the other side has it, too
     return torch.from_numpy(array).reshape(shape)
 
 

@@ -10,7 +10,7 @@ from enqueued.pool.feed import Feed
 from enqueued.server.endpoint import Endpoint, Incoming
 from enqueued.stream.roster import NotYet
 from enqueued.wire.hello import Hello
-from enqueued.wire.messages import LOADING, pack
+from enqueued.wire.messages import ANSWER, LOADING, pack
 
 _LOOK_S = 0.05
 
@@ -25,6 +25,12 @@ class Early:
     feed: Feed
     until: float | None = None
     why: str = ""
+    suspect_until: float = 0.0
+    """Until then it is probed, because a connection with its number has ended: it, or one that had that before."""
+
+    def listens(self) -> bool:
+        """Whether it is still there; what it is sent for that it ignores."""
+        return self.endpoint.send(self.incoming.peer, pack(ANSWER, "probe", None)) is not None
 
     def tell(self, why: str) -> None:
         """Say what is waited for, once."""
@@ -61,7 +67,14 @@ class Anteroom:
         """Try those again who wait, in the order in which they came."""
         if self._waiting and now - self._looked >= _LOOK_S:
             self._looked = now
+            self.drop(lambda early: now < early.suspect_until and not early.listens())
             self._waiting = [early for early in self._waiting if not self._try(early)]
+
+    def suspect(self, connection: int, until: float) -> None:
+        """A connection has ended."""
+        for early in self._waiting:
+            if early.incoming.connection == connection:
+                early.suspect_until = until
 
     def drop(self, gone: Callable[[Early], bool]) -> None:
         """Somebody has left."""

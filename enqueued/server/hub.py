@@ -247,7 +247,7 @@ class Hub:
         for session in self._by_name.values():
             if session.connection == connection and session.frames:
                 self._suspects[session.name] = until
-        self._early.drop(lambda early: early.incoming.connection == connection)
+        self._early.suspect(connection, until)
 
     # -- every turn ---------------------------------------------------------------------------------------------
 

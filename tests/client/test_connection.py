@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zmq
 
 from enqueued import Client
 from enqueued.codec.spec import LeafSpec
 from enqueued.errors import BatchTimeout, ClosedClient, ConnectTimeout, Refused
+from enqueued.wire.hello import Hello
 from serving import Serving
 from trainer import Trainer
 from waiting import until
@@ -282,3 +284,22 @@ def test_one_daemon_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch)
         with Client() as client, Client("default", start="live") as other:
             assert number(next(iter(client))) == 0
             assert re.fullmatch(r"<Client of 'default' at .*, 0:\d+>", repr(other))
+
+
+def test_one_that_waits_is_not_taken_for_others_that_left(tmp_path: Path) -> None:
+    """Its connection may have the number of one that has just ended."""
+    gate = tmp_path / "gate"
+    flags = ("--sequence", "sources.sized:gated_loading", "--arg", f"gate={gate}")
+    with Serving(*flags) as daemon, zmq.Context() as context, ThreadPoolExecutor(8) as pool:
+        until(lambda: (daemon.folder / "d.sock.fds").exists(), 20, "the daemon listens")
+        for _ in range(40):
+            with context.socket(zmq.DEALER) as passing:
+                passing.setsockopt(zmq.LINGER, 0)
+                passing.connect(daemon.endpoint)
+                passing.send(Hello().pack())
+                assert passing.poll(10_000)
+        waiting = [pool.submit(daemon.client) for _ in range(8)]
+        until(lambda: daemon.stats()["clients"] == 0, 10, "the daemon answers")
+        gate.touch()
+        for one in waiting:
+            one.result(20).close()
