@@ -46,7 +46,7 @@ class Course:
         With `again` that is after a crash, and epochs that have ended stay so.
         """
         self.epoch, self.index, self.base = epoch, index, base
-        self._ended = max(self._ended, epoch - 1) if again else epoch - 1
+        self._ended = self._ended if again else epoch - 1
         self.moved = False
         self.ahead = set(ahead)
 

@@ -61,11 +61,9 @@ class Subscription:
         self.course = course
         self.terms = terms
         self.link: Link | None = None
-        self.over = False
-        """Whether the stream has no further batches."""
+        self.over = False  # whether the stream has no further batches
         self.step = self.skipped = 0
-        self.item: list[Any] = []
-        """What was taken last; an item of BATCHES."""
+        self.item: list[Any] = []  # what was taken last, of BATCHES
         self._places = places
         self._hello = hello
         self._split = course.share.split
@@ -170,7 +168,10 @@ class Subscription:
         link = self._connect(claim)
         continued = not self._split or self._generation == claim.generation  # else what was before a reset is void
         if self._split:
-            self.course.begin(link.welcome["epoch"], link.welcome["index"], again=continued)
+            at, length, epoch = self.course.epoch, self.course.length, link.welcome["epoch"]
+            if continued and epoch > at and length is not None:  # its end was told by the daemon that is gone
+                link.items.appendleft([END, self._generation, at, length])
+            self.course.begin(epoch, link.welcome["index"], again=continued)
             self._lease = 0 if held and continued else None  # what is held is this session's first lease
         for witness in self._witnesses:
             witness.began(link.welcome, self.course, continued=continued)
@@ -331,9 +332,8 @@ class Subscription:
 
     def rest(self) -> None:
         """As many batches were taken as were asked for: the last one is done."""
-        if self._lease is not None:
-            self.acknowledge()
-            self.flush()
+        self.acknowledge()
+        self.flush()
 
     def done(self, item: list[Any]) -> None:
         """A batch is done, and the daemon is told at once."""
