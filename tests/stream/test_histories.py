@@ -12,7 +12,8 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import invariant, rule
 
 from enqueued.stream.window import FAILED, ORDERED, READY
-from stream_world import LAG_S, Trainer, World
+from stream_account import LAG_S, Trainer
+from stream_world import World
 
 ATTACK = int(os.environ.get("HISTORIES", "0"))
 PROFILE = settings(
