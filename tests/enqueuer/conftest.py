@@ -18,13 +18,12 @@ def use_multiprocessing(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(autouse=True)
 def no_worker_is_left() -> Iterator[None]:
-    """Each test's enqueuers have ended their threads when it is over."""
+    """Each test's enqueuers and queue runners have ended their threads when it is over."""
     yield
     waiting.until(lambda: not workers(), what="the end of all worker threads")
 
 
 def workers() -> list[threading.Thread]:
-    """The threads of all enqueuers that run."""
-    return [
-        thread for thread in threading.enumerate() if thread.name.startswith(("enqueued-worker", "enqueued engine"))
-    ]
+    """The threads of all enqueuers and queue runners that run."""
+    names = ("enqueued-worker", "enqueued engine", "QueueRunnerThread")
+    return [thread for thread in threading.enumerate() if thread.name.startswith(names)]
