@@ -45,32 +45,37 @@ def size_table(size: Size, measured: Sequence[Measured]) -> str:
             "memory",
         ]
     ]
-    notes = []
-    for entry in measured:
-        if entry.size is not size:
-            continue
-        rates = [result[RATE] for result in entry.rounds if result is not None]
-        if not rates:
-            rows.append([entry.system.title, entry.trouble.split(":")[0], *["-"] * 8])
-        else:
-            times = ratio(base, entry) if base else None
-            rows.append(
-                [
-                    entry.system.title,
-                    number(middle(entry, RATE)),
-                    number(middle(entry, "bytes_per_s"), 1e-9, 2),
-                    number(min(rates)),
-                    number(max(rates)),
-                    number(times, 1, 2, " x"),
-                    number(middle(entry, "client_cpu_us"), 1, 1, " us"),
-                    number(middle(entry, "daemon_cpu_us"), 1, 1, " us"),
-                    number(middle(entry, "worker_cpu_us"), 1, 1, " us"),
-                    number(middle(entry, "daemon_rss_bytes"), 1e-6, 0, " MB"),
-                ]
-            )
-        if entry.trouble:
-            notes.append(f"{entry.system.name}: {entry.trouble}")
-    return "\n".join([head + "seeding per position", "", aligned(rows), *notes])
+    entries = [entry for entry in measured if entry.size is size]
+    rows += [
+        rate_row(
+            entry,
+            number(ratio(base, entry) if base else None, 1, 2, " x"),
+            number(middle(entry, "client_cpu_us"), 1, 1, " us"),
+            number(middle(entry, "daemon_cpu_us"), 1, 1, " us"),
+            number(middle(entry, "worker_cpu_us"), 1, 1, " us"),
+            number(middle(entry, "daemon_rss_bytes"), 1e-6, 0, " MB"),
+        )
+        for entry in entries
+    ]
+    return "\n".join([head + "seeding per position", "", aligned(rows), *troubles(entries)])
+
+
+def rate_row(entry: Measured, *others: str) -> list[str]:
+    """The row of a system: its name and its rates (batches, GB, lowest, highest), or its trouble; then the others."""
+    rates = [result[RATE] for result in entry.rounds if result is not None]
+    return [
+        entry.system.title,
+        number(middle(entry, RATE)) if rates else entry.trouble.split(":")[0],
+        number(middle(entry, "bytes_per_s"), 1e-9, 2),
+        number(min(rates, default=None)),
+        number(max(rates, default=None)),
+        *others,
+    ]
+
+
+def troubles(entries: Sequence[Measured]) -> list[str]:
+    """A line for each system that could not be measured, or not in every round."""
+    return [f"{entry.system.name}: {entry.trouble}" for entry in entries if entry.trouble]
 
 
 def target_table(targets: Sequence[Target]) -> str:
@@ -89,10 +94,12 @@ def number(value: float | None, scale: float = 1, digits: int = 0, unit: str = "
     return "-" if value is None else f"{value * scale:,.{digits}f}{unit}".replace(",", " ")
 
 
-def plain(measured: Sequence[Measured], targets: Sequence[Target], options: dict[str, Any]) -> dict[str, Any]:
+def plain(
+    measured: Sequence[Measured], targets: Sequence[Target], options: dict[str, Any], where: dict[str, Any]
+) -> dict[str, Any]:
     """Everything, with each round's figures."""
     return {
-        "host": host(),
+        "host": where,
         "options": options,
         "measured": [
             {

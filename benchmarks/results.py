@@ -51,6 +51,19 @@ def find(all_measured: Iterable[Measured], system: str, size: str) -> Measured |
     return None
 
 
+def ratios(
+    against: Iterable[tuple[str, str, str, float]], measured: Sequence[Measured], sizes: Sequence[str]
+) -> list[Target]:
+    """How many times faster than their peers ours must be: by size, our system, the other one, and the least ratio."""
+    found = []
+    for size, ours, theirs, least in against:
+        if size in sizes:
+            one, other = find(measured, ours, size), find(measured, theirs, size)
+            value = ratio(one, other) if one and other else None
+            found.append(Target(f"{size}: {ours} / {theirs}", least, None, "x", value))
+    return found
+
+
 AGAINST = (
     ("big", "enqueued", "torch", 8.0),
     ("mid", "enqueued", "torch", 10.0),
@@ -69,12 +82,7 @@ DAEMON_BYTES = 60e6
 
 def targets(measured: Sequence[Measured], sizes: Sequence[str]) -> list[Target]:
     """All targets that these sizes have, reached or not."""
-    found = []
-    for size, ours, theirs, least in AGAINST:
-        if size in sizes:
-            one, other = find(measured, ours, size), find(measured, theirs, size)
-            value = ratio(one, other) if one and other else None
-            found.append(Target(f"{size}: {ours} / {theirs}", least, None, "x", value))
+    found = ratios(AGAINST, measured, sizes)
     for size, most in DAEMON_CPU_US.items():
         if size in sizes:
             one = find(measured, "enqueued", size)

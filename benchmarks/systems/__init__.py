@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,13 +104,9 @@ IN_PROCESS = {
 }
 
 
-def chosen(against: tuple[str, ...]) -> list[System]:
-    """Our own, and those whose name begins with one of `against` (none: all). Raises KeyError for no match."""
-    for word in against:
-        if not any(name.startswith(word) for name in SYSTEMS):
+def chosen(words: tuple[str, ...], systems: Mapping[str, System], always: Collection[str]) -> list[System]:
+    """`always` these, and those whose name begins with one of `words` (none: all). Raises KeyError for no match."""
+    for word in words:
+        if not any(name.startswith(word) for name in systems):
             raise KeyError(word)
-    return [
-        system
-        for name, system in SYSTEMS.items()
-        if name in OURS or not against or any(name.startswith(word) for word in against)
-    ]
+    return [system for name, system in systems.items() if name in always or not words or name.startswith(words)]
