@@ -222,7 +222,8 @@ class Crew:
                 self._bury(generation, worker, "was told to stop")
         else:
             self._obey(generation, worker, message)
-            self.note(worker)
+            if "need" not in message:  # else it keeps its lane until it is known that it has to wait
+                self.note(worker)
 
     def note(self, worker: WorkerHandle) -> None:
         """See how many lanes of a worker are busy now: one that waits for memory makes nothing."""

@@ -45,14 +45,20 @@ class Supply:
         stuck = stuck and all(worker.needs or not worker.outstanding for worker in self._pools.workers())
         for at, nbytes, worker in sorted(requests, key=lambda request: request[0]):
             urgent = stuck or self._awaited(stream, worker)
-            if not self._memory.fits(nbytes) and (
-                claim.owed or self._reclaim(now) or (urgent and self._evict(stream, at, worker))
-            ):
-                continue
-            if claim.grant(nbytes, urgent=urgent):
+            if self._find(stream, at, nbytes, worker, now, urgent=urgent):
                 worker.grant(at, nbytes)
-                self._pools.note(worker)
                 stuck = False
+            self._pools.note(worker)
+
+    def _find(
+        self, stream: Stream, at: Position, nbytes: int, worker: WorkerHandle, now: float, *, urgent: bool
+    ) -> bool:
+        """Set memory aside for a worker; whether there is some, for else it may come."""
+        if not self._memory.fits(nbytes) and (
+            self._claim.owed or self._reclaim(now) or (urgent and self._evict(stream, at, worker))
+        ):
+            return False
+        return self._claim.grant(nbytes, urgent=urgent)
 
     def _awaited(self, stream: Stream, worker: WorkerHandle) -> bool:
         """Whether a worker holds up a group: what it is ordered it makes in turn, each when the one before is done."""
