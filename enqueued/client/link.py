@@ -40,6 +40,7 @@ _ANSWER_S = 5.0
 _GOODBYE_S = 1.0
 _TELL_S = 2.0
 _LINGER_MS = 500
+_LAST_WORDS_MS = 100
 
 
 class Link:
@@ -210,9 +211,13 @@ class Link:
         if self._socket in ready:
             return
         if self._monitor in ready:
-            raise Gone("the connection was lost")
-        if self._handoff is not None and self._handoff.anchor.fd in ready:
-            raise Gone("the daemon has ended")
+            why = "the connection was lost"
+        elif self._handoff is not None and self._handoff.anchor.fd in ready:
+            why = "the daemon has ended"
+        else:
+            return
+        if not self._socket.poll(_LAST_WORDS_MS):  # what it said last may come later than the end of the hand-off
+            raise Gone(why)
 
     # -- leases -------------------------------------------------------------------------------------------------
 

@@ -186,15 +186,16 @@ def test_an_on_epoch_end_that_raises_once_is_tried_again(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("how", "word"), [("_exit", "exited with code 7"), ("segv", "SIGSEGV")])
 def test_an_on_epoch_end_that_kills_its_process_reaches_the_client(how: str, word: str, tmp_path: Path) -> None:
-    """It is tried again: dying once costs nothing, and one that dies each time is told, with how it ended."""
+    """It is tried again: dying once costs nothing; of one that dies each time clients are told, and the daemon ends."""
     flags = ("--sequence", "sources.faulty:DyingBetween", "--arg", f"how={how}", "--workers", "2")
     with Serving(*flags, "--arg", f"folder={tmp_path}") as daemon, daemon.client() as client:
         assert [int(batch[0]) for epoch in client.epochs(2) for batch in epoch] == [*range(5), *range(100, 105)]
         assert word in daemon.log
-    with Serving(*flags) as daemon, daemon.client() as client:
+    with Serving(*flags, expect=5) as daemon, daemon.client() as client:
         assert len(list(client)) == 5
         with pytest.raises(SourceError, match=f"on_epoch_end.*{word}"):
             next(iter(client))
+        assert daemon.wait() == 5
 
 
 def test_an_on_epoch_end_that_hangs_is_ended() -> None:

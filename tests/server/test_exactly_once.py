@@ -121,5 +121,6 @@ def test_a_daemon_that_is_killed_again_and_again_loses_nothing(tmp_path: Path) -
             daemon.start()
 
         crowd.run(crash, 1.0)
+        daemon.ready()
         found = crowd.verify()
         assert len(found["groups"]) == 3

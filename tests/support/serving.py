@@ -39,12 +39,15 @@ class Serving:
         self._environ = {**os.environ, "PYTHONPATH": str(SUPPORT), _MARK: self._mark, **(environ or {})}
         self._environ.pop("ENQUEUED_ENDPOINT", None)
         self._log = self.folder / "log"
+        self._begun = 0
+        """How long the log was when the daemon was started last."""
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the daemon, again after `kill`."""
         command = [sys.executable, "-m", "enqueued_cli", "serve", "--endpoint", self.endpoint, *self._flags]
         with self._log.open("ab") as log:
+            self._begun = log.tell()
             self.process = subprocess.Popen(
                 command, cwd=self.folder, env=self._environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
@@ -72,7 +75,7 @@ class Serving:
 
     def ready(self, within: float = 30.0) -> Self:
         """Wait for the start-up line."""
-        until(lambda: "serving" in self.log or self.process.poll() is not None, within, "the daemon serves")
+        until(lambda: b"serving" in self._log.read_bytes()[self._begun :] or self.process.poll() is not None, within, "the daemon serves")
         assert self.process.poll() is None, self.log
         return self
 
