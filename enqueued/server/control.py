@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
-import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -15,13 +13,13 @@ from enqueued.batch import Position
 from enqueued.errors import ConfigError, ProtocolError, Refused
 from enqueued.pool.feed import Feed
 from enqueued.server.hub import Hub
+from enqueued.server.listener import Listener, in_charge, receive
 from enqueued.server.loop import Loop
 from enqueued.stats import GroupStats
 from enqueued.wire.control import GROUPS, MOST_BYTES, RELOAD, RESET, RM, Request, pack_answer, pack_error
 
 log = logging.getLogger("enqueued.server")
 
-_CREDENTIALS = struct.Struct("3i")
 _MOST_PEERS = 16
 _FRAME_BYTES = 1024
 """What an answer of rows has besides the rows, at most."""
@@ -37,48 +35,27 @@ class Control:
     """
 
     def __init__(self, path: str, *, loop: Loop, obey: Callable[[Request], object]) -> None:
-        self.path = path
         self._loop = loop
         self._obey = obey
         self._peers: set[socket.socket] = set()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         try:
-            self._listener.bind(path)
-            os.chmod(path, 0o600)  # before anybody can connect
-            self._listener.listen(_MOST_PEERS)
+            self._listener = Listener(path, 0o600, _MOST_PEERS, loop=loop, on_peer=self._admit)
         except OSError as error:
-            self._listener.close()
             raise ConfigError(f"{path} cannot be the control socket: {error.strerror or error}") from None
-        loop.watch(self._listener.fileno(), self._accept)
 
-    def _accept(self) -> None:
-        for _ in range(_MOST_PEERS):
-            try:
-                peer, _ = self._listener.accept()
-            except OSError:  # nobody is left, it has left again, or there is no descriptor for it
-                return
-            self._admit(peer)
-
-    def _admit(self, peer: socket.socket) -> None:
-        peer.setblocking(False)
-        _, uid, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    def _admit(self, peer: socket.socket, _: int, uid: int) -> None:
         self._peers.add(peer)
         self._loop.watch(peer.fileno(), lambda: self._hear(peer))
-        if uid not in (0, os.getuid()):
+        if not in_charge(uid):
             log.warning("uid %d was not let in to the control socket", uid)
             self._dismiss(peer, f"this daemon is controlled by uid {os.getuid()} and root, and you are uid {uid}")
         elif len(self._peers) > _MOST_PEERS:
             self._dismiss(peer, f"{_MOST_PEERS} others are connected to the control socket")
 
     def _hear(self, peer: socket.socket) -> None:
-        try:
-            data = peer.recv(MOST_BYTES + 1)
-        except BlockingIOError:
+        data = receive(peer, MOST_BYTES + 1)
+        if data is None:
             return
-        except OSError:
-            data = b""
         if not data:
             self._drop(peer)
             return
@@ -107,12 +84,9 @@ class Control:
 
     def close(self) -> None:
         """Close everything and remove the socket's file."""
-        self._loop.unwatch(self._listener.fileno())
         self._listener.close()
         for peer in list(self._peers):
             self._drop(peer)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
 
 
 class Commands:

@@ -13,16 +13,16 @@ from collections.abc import Callable
 import msgpack
 
 from enqueued.arena.table import SegmentTable
+from enqueued.server.listener import Listener, in_charge, receive
 from enqueued.server.loop import Loop
 from enqueued.wire.messages import PROTOCOL
 
 log = logging.getLogger("enqueued.server")
 
-_CREDENTIALS = struct.Struct("3i")
 _SO_PEERPIDFD = 77  # linux/socket.h, Linux 6.5
 _MOST_BYTES = 256
-_MOST_AT_ONCE = 64
-"""Connections that are accepted before others get their turn."""
+_LINE = 128
+"""Connections that may wait to be accepted."""
 
 
 class Peer:
@@ -47,20 +47,13 @@ class HandOff:
         most: int,
         on_gone: Callable[[bytes], None],
     ) -> None:
-        self.path = path
         self._loop = loop
         self._table = table
         self._most = most
         self._on_gone = on_gone
         self._anyone = bool(permissions & 0o066)
         self._peers: dict[bytes, Peer] = {}
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-        self._listener.bind(path)
-        os.chmod(path, permissions)
-        self._listener.listen(128)
-        loop.watch(self._listener.fileno(), self._accept)
+        self._listener = Listener(path, permissions, _LINE, loop=loop, on_peer=self._admit)
 
     def __contains__(self, token: bytes | None) -> bool:
         return token in self._peers
@@ -68,18 +61,8 @@ class HandOff:
     def __len__(self) -> int:
         return len(self._peers)
 
-    def _accept(self) -> None:
-        for _ in range(_MOST_AT_ONCE):
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:  # nobody is left, it has left again, or there is no descriptor for it
-                return
-            self._admit(sock)
-
-    def _admit(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        pid, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-        if (uid not in (0, os.getuid()) and not self._anyone) or len(self._peers) >= self._most:
+    def _admit(self, sock: socket.socket, pid: int, uid: int) -> None:
+        if not (self._anyone or in_charge(uid)) or len(self._peers) >= self._most:
             sock.close()
             return
         peer = Peer(sock, pid)
@@ -90,12 +73,9 @@ class HandOff:
         self._send(peer, {"token": peer.token, "pid": os.getpid(), "protocol": PROTOCOL})
 
     def _hear(self, peer: Peer) -> None:
-        try:
-            data = peer.socket.recv(_MOST_BYTES)
-        except BlockingIOError:
+        data = receive(peer.socket, _MOST_BYTES)
+        if data is None:
             return
-        except OSError:
-            data = b""
         if not data:
             self._drop(peer)
             return
@@ -129,12 +109,9 @@ class HandOff:
 
     def close(self) -> None:
         """Close everything and remove the socket's file."""
-        self._loop.unwatch(self._listener.fileno())
         self._listener.close()
         for peer in list(self._peers.values()):
             self._drop(peer)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
 
 
 def _pidfd(sock: socket.socket, pid: int) -> int | None:
