@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gate import Gate
 from serving import SUPPORT, Serving, run
 from waiting import until
 
@@ -99,17 +100,16 @@ def test_code_that_cannot_be_loaded_leaves_the_old(project: Project) -> None:
 
 def test_a_source_that_loads_for_too_long_is_told(project: Project) -> None:
     """The command gives up, the daemon does not; another reload meanwhile is refused."""
-    with Serving(*project.flags) as daemon:
+    with Serving(*project.flags) as daemon, Gate(project.folder / "gate") as gate:
         daemon.ready()
-        gate = project.folder / "gate"
-        project.write(2, f"import os, time\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.01)\n")
+        project.write(2, f"import gate, pathlib\ngate.enter(pathlib.Path({str(gate.path)!r}))\n")
         result = run("reload", "--timeout", "0.5", "--endpoint", daemon.endpoint)
         assert result.returncode == 1
         assert "default: not loaded within 0.5 s" in result.stderr
         again = run("reload", "--endpoint", daemon.endpoint)
         assert again.returncode == 1
         assert "is being loaded again already" in again.stderr
-        gate.touch()
+        gate.open()
         until(lambda: versions(daemon) == {2}, within=10)
 
 

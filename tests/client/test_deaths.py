@@ -14,7 +14,8 @@ from trainer import Trainer
 from waiting import until
 
 LENGTH = 500
-SOURCE = ("--sequence", "sources.sized:Large", "--arg", "nbytes=100", "--arg", f"length={LENGTH}", "--workers", "2")
+SLOW = ("--arg", f"length={LENGTH}", "--arg", "seconds=0.006")  # so that there is time to be killed in an epoch
+SOURCE = ("--sequence", "sources.counting:Slow", *SLOW, "--workers", "2")
 
 
 def _has_lines(path: Path, most: int) -> bool:
@@ -32,8 +33,8 @@ def test_members_that_are_killed_lose_nothing(daemon_too: bool, tmp_path: Path) 
 
         def start(group: str) -> Trainer:
             trainer = Trainer()
-            trainer(f"import time\nclient = Client({arguments}, group={group!r})")
-            trainer.tell("len([time.sleep(0.003) for _ in client]), client.close()")  # else it holds what comes next
+            trainer(f"client = Client({arguments}, group={group!r})")
+            trainer.tell("sum(1 for _ in client), client.close()")  # else it holds what comes next
             return trainer
 
         groups = ("a", "a", "b", "b")

@@ -32,6 +32,7 @@ from enqueuing import (
     count,
     numbers,
 )
+from gate import Gate
 
 pytestmark = pytest.mark.timeout(30)
 SOON_S = 10
@@ -203,17 +204,18 @@ def test_the_start_method_is_switched_between_two_runs(use_multiprocessing: bool
 
 def test_a_stop_while_a_consumer_waits(use_multiprocessing: bool, tmp_path: Path) -> None:
     """The consumer gets its end at once, whatever it waits for; threads end when the batch that they make is done."""
-    enqueuer = OrderedEnqueuer(Stuck(tmp_path / "gate"), use_multiprocessing)
-    enqueuer.start(2)
-    batches = enqueuer.get()
-    assert [int(next(batches)[0]) for _ in range(2)] == [0, 1]
-    with ThreadPoolExecutor(1) as pool:
-        rest = pool.submit(list, batches)
-        enqueuer.stop(timeout=0.01)
-        assert rest.result(SOON_S) == []
-    assert not enqueuer.is_running()
-    (tmp_path / "gate").touch()
-    enqueuer.stop()
+    with Gate(tmp_path / "gate") as gate:
+        enqueuer = OrderedEnqueuer(Stuck(gate.path), use_multiprocessing)
+        enqueuer.start(2)
+        batches = enqueuer.get()
+        assert [int(next(batches)[0]) for _ in range(2)] == [0, 1]
+        with ThreadPoolExecutor(1) as pool:
+            rest = pool.submit(list, batches)
+            enqueuer.stop(timeout=0.01)
+            assert rest.result(SOON_S) == []
+        assert not enqueuer.is_running()
+        gate.open()
+        enqueuer.stop()
 
 
 def test_a_stop_while_a_consumer_waits_for_the_epoch_to_end() -> None:
@@ -311,25 +313,27 @@ def test_an_interrupted_consumer_can_go_on(use_multiprocessing: bool, tmp_path: 
     def interrupt() -> None:
         raise Interrupted
 
-    enqueuer = OrderedEnqueuer(Stuck(tmp_path / "gate"), use_multiprocessing)
-    enqueuer.start(2)
-    assert numbers(enqueuer, 2) == [0, 1]
-    with poked(interrupt), pytest.raises(Interrupted):
-        numbers(enqueuer, 1)
-    (tmp_path / "gate").touch()
-    assert numbers(enqueuer, 4) == [2, 3, 4, 0]
-    enqueuer.stop()
+    with Gate(tmp_path / "gate") as gate:
+        enqueuer = OrderedEnqueuer(Stuck(gate.path), use_multiprocessing)
+        enqueuer.start(2)
+        assert numbers(enqueuer, 2) == [0, 1]
+        with poked(interrupt), pytest.raises(Interrupted):
+            numbers(enqueuer, 1)
+        gate.open()
+        assert numbers(enqueuer, 4) == [2, 3, 4, 0]
+        enqueuer.stop()
 
 
 def test_a_signal_handler_may_stop(use_multiprocessing: bool, tmp_path: Path) -> None:
     """While the very thread waits in `get`."""
-    enqueuer = OrderedEnqueuer(Stuck(tmp_path / "gate"), use_multiprocessing)
-    enqueuer.start(2)
-    assert numbers(enqueuer, 2) == [0, 1]
-    with poked(lambda: enqueuer.stop(timeout=0.01)):
-        assert numbers(enqueuer) == []
-    (tmp_path / "gate").touch()
-    enqueuer.stop()
+    with Gate(tmp_path / "gate") as gate:
+        enqueuer = OrderedEnqueuer(Stuck(gate.path), use_multiprocessing)
+        enqueuer.start(2)
+        assert numbers(enqueuer, 2) == [0, 1]
+        with poked(lambda: enqueuer.stop(timeout=0.01)):
+            assert numbers(enqueuer) == []
+        gate.open()
+        enqueuer.stop()
 
 
 def test_a_forked_child_is_told_that_its_workers_are_elsewhere() -> None:

@@ -12,10 +12,11 @@ import pytest
 
 from enqueued.errors import CrashLoop
 from feeding import Feeding
+from gate import Gate
 from waiting import until
 
 SOURCE = """
-import os, time, threading
+import fcntl, threading
 import numpy as np
 import settings_of_it
 
@@ -126,24 +127,23 @@ def test_at_once_what_is_not_delivered_is_made_anew(project: Project) -> None:
 
 def test_a_make_of_the_old_source_that_is_not_done_is_dropped(project: Project, tmp_path: Path) -> None:
     """Both make the same position; the one that comes late, from the old one, is nobody's, and its slot is free."""
-    (tmp_path / "go").touch()
     slow = textwrap.dedent(f"""
         class Slow(Versioned):
             def __getitem__(self, index):
-                while index == 2 and not os.path.exists({str(tmp_path / "go")!r}):
-                    time.sleep(0.01)
+                if index == 2:
+                    with open({str(tmp_path / "gate")!r}) as gate:
+                        fcntl.flock(gate, fcntl.LOCK_SH)
                 return super().__getitem__(index)
         Versioned = Slow
     """)
-    (tmp_path / "go").unlink()
     project.write(1, more=slow)
-    with project.feed(workers=2) as fed:
+    with Gate(tmp_path / "gate") as gate, project.feed(workers=2) as fed:
         fed.join()
         fed.take(2)
         project.write(2)
         reload(fed, at_once=True)
         assert versions(fed.take(2)) == [(0, 2, 2), (0, 3, 2)]
-        (tmp_path / "go").touch()
+        gate.open()
         fed.until(lambda: len(fed.feed._pools._pools()) == 1, what="the old pool is gone")
         assert versions(fed.take(4)) == [(1, index, 2) for index in range(4)]
         fed.feed.stream.leave("one")
@@ -306,7 +306,7 @@ def test_a_streamed_source_is_not_loaded_again(caplog: pytest.LogCaptureFixture)
 def test_what_is_being_loaded_ends_with_the_feed(project: Project) -> None:
     """A feed that is ended in the middle of a reload leaves nothing."""
     with project.feed() as fed:
-        project.write(2, more="time.sleep(60)\n")
+        project.write(2, more="threading.Event().wait(60)\n")
         fed.feed.reload(at_once=True)
         fed.turn()
     until(lambda: processes() == 0, 20)

@@ -17,6 +17,7 @@ import numpy as np
 
 import enqueued
 from enqueued import SequenceEnqueuer
+from gate import enter
 
 
 def numbers(enqueuer: SequenceEnqueuer, count: int | None = None) -> list[int]:
@@ -203,15 +204,15 @@ class Locked(Numbered):
 
 
 class Stuck(Numbered):
-    """Batch 2 is not made before a file is there."""
+    """Batch 2 is not made before a gate is open."""
 
     def __init__(self, gate: Path) -> None:
         super().__init__()
         self.gate = gate
 
     def __getitem__(self, index: int) -> Any:
-        while index == 2 and not self.gate.exists():
-            time.sleep(0.005)
+        if index == 2:
+            enter(self.gate)
         return super().__getitem__(index)
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -122,7 +121,7 @@ class Threaded(Same):
 
     def __init__(self) -> None:
         super().__init__()
-        threading.Thread(target=time.sleep, args=(1000,), daemon=True, name="of the source").start()
+        threading.Thread(target=threading.Event().wait, args=(1000,), daemon=True, name="of the source").start()
 
 
 class Objects(Same):
@@ -153,14 +152,14 @@ class Failing(Same):
     def _fail(self) -> None:
         if self.where:
             with open(self.where, "w") as file:
-                child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+                child = subprocess.Popen([sys.executable, "-c", "import threading; threading.Event().wait(1000)"])
                 file.write(f"{os.getpid()} {child.pid}\n")
         if self.how.startswith("die"):
             os.kill(os.getpid(), signal.SIGSEGV)
         if self.how.startswith("leave"):
             os._exit(0)
         if self.how.startswith("hang"):
-            time.sleep(1000)
+            threading.Event().wait(1000)
         raise ValueError(f"made {self.made}")
 
 
