@@ -18,11 +18,8 @@ from enqueued.pool.deaths import Deaths
 from enqueued.pool.generation import Generation
 from enqueued.pool.generations import Generations
 from enqueued.pool.handle import WorkerHandle
-from enqueued.pool.memory import Claim
-from enqueued.pool.options import PoolEvents, PoolOptions
-from enqueued.pool.reactor import Reactor
+from enqueued.pool.options import Means, PoolEvents
 from enqueued.pool.shares import Shares, allot
-from enqueued.source.spec import SourceSpec
 
 log = logging.getLogger("enqueued.pool")
 
@@ -41,33 +38,26 @@ _numbers = itertools.count(1)  # of workers, across all pools of a process: segm
 class Crew:
     """The workers of all generations of a source, their orders and their answers."""
 
-    def __init__(
-        self,
-        spec: SourceSpec,
-        options: PoolOptions,
-        reactor: Reactor,
-        claim: Claim,
-        shares: Shares,
-        events: PoolEvents,
-    ) -> None:
-        self.spec = spec
-        self.options = options
+    def __init__(self, means: Means, events: PoolEvents) -> None:
+        self.spec = means.spec
+        self.options = means.options
         self.restarts = 0
-        self.canaries = Canaries(spec.target)
+        self.canaries = Canaries(self.spec.target)
         self.make_s = 0.0
         """Mean time of a make; recent ones count most."""
-        self._reactor = reactor
-        self.claim = claim
-        self.share = (shares if spec.kind != "generator" else Shares()).join(options.workers, self._wake)
-        self._table = claim.table
+        self._reactor = means.reactor
+        self.claim = means.claim
+        shares = means.shares if self.spec.kind != "generator" else Shares()
+        self.share = shares.join(self.options.workers, self._wake)
+        self._table = self.claim.table
         self._events = events
         self._loaded = self._stopping = False
         self._indexed = True
-        self._generations = Generations(options.max_generations, self._watch_zygote)
+        self._generations = Generations(self.options.max_generations, self._watch_zygote)
         self._backlog: dict[int, deque[Position]] = {}
         """Positions that wait for a worker, by generation."""
         self._unasked: list[int] = []
-        self._deaths = Deaths(spec.target, options.workers)
+        self._deaths = Deaths(self.spec.target, self.options.workers)
 
     def _watch_zygote(self, generation: Generation) -> None:
         raise NotImplementedError

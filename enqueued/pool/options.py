@@ -11,6 +11,10 @@ from enqueued.batch import Position
 from enqueued.errors import EnqueuedError
 from enqueued.pool.channel import Message
 from enqueued.pool.generation import BootedRoot, Root
+from enqueued.pool.memory import Claim
+from enqueued.pool.reactor import Reactor
+from enqueued.pool.shares import Shares
+from enqueued.source.spec import SourceSpec
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,19 @@ class PoolOptions:
     make_timeout: float = 0.0
     root: Callable[[Message], Root] = BootedRoot
     """Makes the first zygote, which is to load what it is told."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What every pool of a stream is given, also when the source is loaded again."""
+
+    spec: SourceSpec
+    options: PoolOptions
+    reactor: Reactor
+    claim: Claim
+    """What the stream has of the memory."""
+    shares: Shares
+    """The right to be busy, of all streams."""
 
 
 class PoolEvents(Protocol):

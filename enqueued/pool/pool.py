@@ -15,11 +15,7 @@ from enqueued.pool.channel import Message
 from enqueued.pool.crew import Crew
 from enqueued.pool.deaths import death_of
 from enqueued.pool.generation import Generation, Root
-from enqueued.pool.memory import Claim
-from enqueued.pool.options import PoolEvents, PoolOptions
-from enqueued.pool.reactor import Reactor
-from enqueued.pool.shares import Shares
-from enqueued.source.spec import SourceSpec
+from enqueued.pool.options import Means, PoolEvents
 
 log = logging.getLogger("enqueued.pool")
 
@@ -32,16 +28,8 @@ _LOOK_S = 0.1
 class Pool(Crew):
     """The processes of one source. `step` has to be called in every turn of the loop, `kill` in the end."""
 
-    def __init__(
-        self,
-        spec: SourceSpec,
-        options: PoolOptions,
-        reactor: Reactor,
-        claim: Claim,
-        shares: Shares,
-        events: PoolEvents,
-    ) -> None:
-        super().__init__(spec, options, reactor, claim, shares, events)
+    def __init__(self, means: Means, events: PoolEvents) -> None:
+        super().__init__(means, events)
         self._root: Root
         self._began = 0.0
         self._looked = 0.0

@@ -11,7 +11,7 @@ from enqueued.arena.segment import Slot
 from enqueued.batch import Position
 from enqueued.pool.handle import WorkerHandle
 from enqueued.pool.memory import Memory
-from enqueued.pool.options import PoolEvents, PoolOptions
+from enqueued.pool.options import Means, PoolEvents, PoolOptions
 from enqueued.pool.pool import Pool
 from enqueued.pool.reactor import Reactor
 from enqueued.pool.shares import Shares
@@ -45,12 +45,10 @@ class Succession:
         self.last_reload = ""
         """How the last reload went, in words; empty before the first."""
         self.options = options
-        self._spec = spec
-        self._reactor = reactor
         self._memory = memory
-        self._shares = shares
         self.claim = memory.join()
         """What the stream has of the memory."""
+        self._means = Means(spec, options, reactor, self.claim, shares)
         self._events = events
         self._next: Tenure | None = None
         self._at_once = self._closing = False
@@ -64,7 +62,7 @@ class Succession:
         """Those whose epochs somebody may need, by epoch; the last one's have no end."""
 
     def _make(self) -> Tenure:
-        return Tenure(self._spec, self.options, self._reactor, self.claim, self._shares, self._events)
+        return Tenure(self._means, self._events)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -155,7 +153,7 @@ class Succession:
         self._tenures.append(successor)
         stream.refresh(first - 1 if first else None)
         self.last_reload = f"loaded again, used from epoch {first} on" if first else "loaded again, used at once"
-        log.info("%s: %s", self._spec.target, self.last_reload)
+        log.info("%s: %s", self._means.spec.target, self.last_reload)
         self._events.loaded(successor.pool.facts)
 
     def retire(self, stream: Stream) -> None:

@@ -6,12 +6,8 @@ from enqueued.arena.segment import Slot
 from enqueued.batch import Position
 from enqueued.errors import EnqueuedError
 from enqueued.pool.channel import Message
-from enqueued.pool.memory import Claim
-from enqueued.pool.options import PoolEvents, PoolOptions
+from enqueued.pool.options import Means, PoolEvents
 from enqueued.pool.pool import Pool
-from enqueued.pool.reactor import Reactor
-from enqueued.pool.shares import Shares
-from enqueued.source.spec import SourceSpec
 
 
 class Tenure:
@@ -20,16 +16,8 @@ class Tenure:
     The same position may be on its way in two pools, when the source was loaded again while it was being made.
     """
 
-    def __init__(
-        self,
-        spec: SourceSpec,
-        options: PoolOptions,
-        reactor: Reactor,
-        claim: Claim,
-        shares: Shares,
-        events: PoolEvents,
-    ) -> None:
-        self.pool = Pool(spec, options, reactor, claim, shares, self)
+    def __init__(self, means: Means, events: PoolEvents) -> None:
+        self.pool = Pool(means, self)
         self.epochs = range(0)
         """The epochs that it makes; none before it replaces another, and none after it was replaced."""
         self.failure: EnqueuedError | None = None
