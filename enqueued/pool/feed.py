@@ -30,6 +30,7 @@ from enqueued.stream.decisions import Decision
 from enqueued.stream.group import Group, Member
 from enqueued.stream.places import FAR
 from enqueued.stream.record import restore
+from enqueued.stream.window import READY
 
 log = logging.getLogger("enqueued.pool")
 
@@ -312,14 +313,13 @@ class Feed:
         front = max((group.place(group.cursor) for group in found), default=(0, 0))
         groups = () if stream is None else tuple(_group_stats(stream, group, front, describe) for group in found)
         outstanding = self._pools.making + len(self._replicas.owed)
-        queued = stream.window.queued if stream is not None else 0
         return StreamStats(
             name=self.name,
             source=self.spec.target,
             kind=self.spec.kind,
             length=stream.lengths.get(at[0]) if stream is not None else None,
             batch_bytes=self._supply.batch_bytes,
-            ready=max(0, queued - outstanding),
+            ready=stream.window.count(READY) if stream is not None else 0,
             making=outstanding,
             max_queue_size=self._options.max_queue_size,
             made=stream.made_count if stream is not None else 0,

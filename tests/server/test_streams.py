@@ -248,6 +248,6 @@ def test_a_stream_that_came_first_gives_memory_back(tmp_path: Path) -> None:
             with daemon.client(place(daemon, "val")) as second:
                 epoch = iter(second)
                 assert [int(next(epoch)[0]) for _ in range(40)] == list(range(40))
-                until(lambda: ready("val") >= 6 and ready("train") >= 6, 20, "both look ahead")
+                until(lambda: ready("val") >= 10 and ready("train") >= 10, 20, "both look ahead")
                 assert [int(next(epoch)[0]) for _ in range(40)] == list(range(40, 80))
         assert daemon.stats()["streams"][0]["slot_bytes"] <= 16 * MB + 8 * MB
