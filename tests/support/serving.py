@@ -75,7 +75,11 @@ class Serving:
 
     def ready(self, within: float = 30.0) -> Self:
         """Wait for the start-up line."""
-        until(lambda: b"serving" in self._log.read_bytes()[self._begun :] or self.process.poll() is not None, within, "the daemon serves")
+
+        def told() -> bool:
+            return b"serving" in self._log.read_bytes()[self._begun :] or self.process.poll() is not None
+
+        until(told, within, "the daemon serves")
         assert self.process.poll() is None, self.log
         return self
 
