@@ -12,11 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 import weakref
-from typing import Any
+from typing import Any, NoReturn
 
 from enqueued.pool.channel import Channel, Message
+from enqueued.pool.children import ending
 from enqueued.pool.deaths import death_of
 from enqueued.pool.generation import Generation, send_boot
 from enqueued.pool.zygote import lead
@@ -219,20 +219,15 @@ class ForkedRoot(_Root):
         return self._status
 
 
-def _lead(fds: tuple[int, int], user: Any) -> None:
-    """In a child: be the first zygote of a pool. It does not return."""
-    code = 1
-    try:
+def _lead(fds: tuple[int, int], user: Any) -> NoReturn:
+    """In a child: be the first zygote of a pool."""
+    with ending():
         os.setsid()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         lead(Channel(socket.socket(fileno=fds[0])), fds[1], user)
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+    raise AssertionError("unreachable")
 
 
 def _after_fork() -> None:

@@ -9,16 +9,15 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import select
-import signal
 import socket
 import sys
-import traceback
+from typing import NoReturn
 
 import msgpack
 import numpy.random  # noqa: F401 - every pool needs it
 
 from enqueued.pool.channel import Channel
+from enqueued.pool.children import Wakeup, ended, ending
 from enqueued.pool.lifeline import adopt_orphans, hang_on, name_process
 from enqueued.pool.program import Program
 from enqueued.pool.zygote import lead
@@ -38,33 +37,24 @@ class Nursery:
 
     def serve(self) -> None:
         """Make pools until the calling program lets go."""
-        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        poller = select.poll()
-        poller.register(self._channel, select.POLLIN)
-        poller.register(read, select.POLLIN)
+        wakeup = Wakeup(self._channel)
         while True:
             self._reap()
-            for fd, _ in poller.poll():
-                if fd == read:
-                    os.read(read, 512)
-                elif self._channel.receive(wait=True) is None:
+            if wakeup.wait():
+                if self._channel.receive(wait=True) is None:
                     return
-                else:
-                    self._plant(self._channel.take_fds(), (read, write))
+                self._plant(self._channel.take_fds(), wakeup)
 
     def _reap(self) -> None:
         """Wait for whoever has ended: pools, and what they leave behind, for it comes here as an orphan."""
-        with contextlib.suppress(ChildProcessError):
-            while (found := os.waitpid(-1, os.WNOHANG))[0]:
-                status = self._children.pop(found[0], None)
-                if status is not None:
-                    with contextlib.suppress(OSError):
-                        status.send({"exited": found[1]})
-                    status.close()
+        for pid, status in ended():
+            told = self._children.pop(pid, None)
+            if told is not None:
+                with contextlib.suppress(OSError):
+                    told.send({"exited": status})
+                told.close()
 
-    def _plant(self, fds: list[int], wakeup: tuple[int, int]) -> None:
+    def _plant(self, fds: list[int], wakeup: Wakeup) -> None:
         channel, lifeline, boot, told = fds
         self._warm(boot)
         if self._hazard is None:
@@ -93,32 +83,25 @@ class Nursery:
             gc.collect()
             gc.freeze()  # so that no child's collector touches, and so copies, what they share
 
-    def leave(self, wakeup: tuple[int, int]) -> None:
+    def leave(self, wakeup: Wakeup) -> None:
         """In a child: give up what is the nursery's."""
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for fd in (*wakeup, self._lifeline):
-            os.close(fd)
+        wakeup.let_go()
+        os.close(self._lifeline)
         self._channel.close()
         for status in self._children.values():
             status.close()
 
 
-def _lead(nursery: Nursery, fds: list[int], wakeup: tuple[int, int]) -> None:
-    """In a child: be the first zygote of a pool. It does not return."""
-    code = 1
-    try:
+def _lead(nursery: Nursery, fds: list[int], wakeup: Wakeup) -> NoReturn:
+    """In a child: be the first zygote of a pool."""
+    with ending():
         channel, lifeline, boot, told = fds
         os.setsid()
         nursery.leave(wakeup)
         os.close(boot)
         os.close(told)
         lead(Channel(socket.socket(fileno=channel)), lifeline)
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+    raise AssertionError("unreachable")
 
 
 def main(arguments: list[str]) -> None:

@@ -6,22 +6,19 @@ gets a zygote for each epoch, forked from the last one's, which calls it: once, 
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
-import select
-import signal
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import msgpack
 
 from enqueued.errors import EnqueuedError, LoadError, SourceError
 from enqueued.pool.channel import Channel, Message, shorten
+from enqueued.pool.children import Wakeup, ended, ending
 from enqueued.pool.lifeline import adopt_orphans, hang_on, name_process
 from enqueued.pool.modules import digest, loaded_versions, source_file
 from enqueued.pool.sent import Sent, SentWorker
@@ -100,7 +97,7 @@ class Zygote:
         A child that is the zygote of a later epoch goes on in this very loop: calls within calls would be as deep as
         there were epochs, and Python allows a thousand.
         """
-        with _ending():
+        with ending():
             while True:
                 self._serve()
         raise AssertionError("unreachable")
@@ -109,37 +106,23 @@ class Zygote:
         """Serve one epoch; returns in the zygote of a later one."""
         gc.collect()
         gc.freeze()  # so that the workers' collector does not touch, and so copy, what they share
-        wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        poller = select.poll()
-        poller.register(self._channel, select.POLLIN)
-        poller.register(wake_read, select.POLLIN)
+        wakeup = Wakeup(self._channel)
         while True:
             self._reap()
-            for fd, _ in poller.poll():
-                if fd == wake_read:
-                    os.read(wake_read, 512)
-                    continue
+            if wakeup.wait():
                 message = self._channel.receive(wait=True)
                 if message is None or "quit" in message:
                     os._exit(0)
-                if self._obey(message, (wake_read, wake_write)):
+                if self._obey(message, wakeup):
                     return
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        for pid, status in ended():
             child = self._children.pop(pid, None)
             if child is not None:
                 self._channel.send({child[0]: [child[1], status]})
 
-    def _obey(self, message: Message, wakeup: tuple[int, int]) -> bool:
+    def _obey(self, message: Message, wakeup: Wakeup) -> bool:
         """Do what the daemon says; whether this is the zygote of a later epoch now."""
         fds = self._channel.take_fds()
         if "fork" in message:
@@ -169,36 +152,18 @@ class Zygote:
             os.close(fd)
         return False
 
-    def _let_go(self, wakeup: tuple[int, int]) -> None:
+    def _let_go(self, wakeup: Wakeup) -> None:
         """In a forked child: give up what is the zygote's."""
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for fd in wakeup:
-            os.close(fd)
+        wakeup.let_go()
         self._channel.close()
         self._children.clear()
 
-    def _work(self, wakeup: tuple[int, int], worker: Message, fds: list[int]) -> NoReturn:
+    def _work(self, wakeup: Wakeup, worker: Message, fds: list[int]) -> NoReturn:
         """In a forked child: be a worker."""
-        with _ending():
+        with ending():
             self._let_go(wakeup)
             work(self._source, worker, fds, Worker if self._sent is None else SentWorker)
         raise AssertionError("unreachable")
-
-
-@contextlib.contextmanager
-def _ending() -> Iterator[None]:
-    """End this process after the block, however that went, without the interpreter's exit, which is the parent's."""
-    code = 1
-    try:
-        yield
-        code = 0
-    except (BrokenPipeError, ConnectionResetError):  # the daemon has let go of it
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
 
 
 def tell(channel: Channel, prepare: Any) -> None:
