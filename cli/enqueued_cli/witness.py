@@ -10,8 +10,6 @@ import json
 import mmap
 import os
 import select
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterable
@@ -25,8 +23,8 @@ from enqueued.codec.decode import Root
 from enqueued.errors import EnqueuedError, LoadError, SourceError
 from enqueued.pool.channel import Channel, Message
 from enqueued.pool.deaths import death, death_of
+from enqueued.pool.interpreter import Interpreter
 from enqueued.settings import StreamSettings
-from enqueued.source.image import hold_blas_to_one_thread
 from enqueued.source.spec import SourceSpec
 
 _LOOK_MS = 200
@@ -69,9 +67,8 @@ class Witness:
         self._stream = stream
         self._hash_seed = hash_seed
         self._lengths: dict[int, int] = {}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._interpreter: Interpreter | None = None
         self._channel: Channel
-        self._lifeline: int
 
     def __enter__(self) -> Witness:
         """Load the source. Raises LoadError."""
@@ -115,23 +112,19 @@ class Witness:
         return made
 
     def _start(self) -> None:
-        self._channel, theirs = Channel.pair()
-        read, self._lifeline = os.pipe2(os.O_CLOEXEC)
         threads = self._stream.pool == "thread"
         plain = {"threads": threads, "start_method": self._stream.start_method, "workers": self._workers}
         boot = json.dumps({"spec": self._spec.to_plain(), **plain}).encode()
-        with theirs, open(os.memfd_create("enqueued-boot", os.MFD_CLOEXEC), "w+b", 0) as stdin:
+        with open(os.memfd_create("enqueued-boot", os.MFD_CLOEXEC), "w+b", 0) as stdin:
             stdin.write(boot)
             stdin.seek(0)
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "enqueued_cli.testimony", str(theirs.fileno()), str(read)],
-                pass_fds=(theirs.fileno(), read),
-                start_new_session=True,  # Ctrl-C is for this process, which ends that one
+            self._interpreter = Interpreter(
+                "enqueued_cli.testimony",
                 stdin=stdin,
                 stdout=sys.stderr.fileno(),
-                env=os.environ | hold_blas_to_one_thread(os.environ) | {"PYTHONHASHSEED": str(self._hash_seed)},
+                environ={"PYTHONHASHSEED": str(self._hash_seed)},
             )
-        os.close(read)
+        self._channel = self._interpreter.channel
         target, limit_s = self._spec.target, self._stream.load_timeout
         loading = _Doing("loaded", target, limit_s, "--load-timeout", LoadError)
         self.facts = Facts(**self._answer(loading)["ready"])
@@ -142,16 +135,14 @@ class Witness:
         return max(2, self._stream.worker_count) if self._stream.kind != "generator" else self._stream.replicas
 
     def _stop(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            self._channel.close()
-            os.close(self._lifeline)
+        interpreter, self._interpreter = self._interpreter, None
+        if interpreter is not None:
+            interpreter.kill()
+            interpreter.channel.close()
+            interpreter.cut()
 
     def _enter(self, epoch: int, replica: int, worker: int) -> int:
-        if self._process is None:
+        if self._interpreter is None:
             self._start()
         what, limit_s = f"epoch {epoch} of {self._spec.target}", self._stream.load_timeout
         opening = _Doing("opened", what, limit_s, "--load-timeout", SourceError)
@@ -196,8 +187,8 @@ class Witness:
             return message
 
     def _receive(self, doing: _Doing, began: float) -> Message:
-        process = self._process
-        assert process is not None
+        assert self._interpreter is not None
+        process = self._interpreter.process
         poller = select.poll()
         poller.register(self._channel, select.POLLIN)
         while not poller.poll(_LOOK_MS):

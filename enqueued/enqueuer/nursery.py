@@ -19,8 +19,8 @@ from enqueued.pool.channel import Channel, Message
 from enqueued.pool.children import ending
 from enqueued.pool.deaths import death_of
 from enqueued.pool.generation import Generation, send_boot
+from enqueued.pool.interpreter import Interpreter
 from enqueued.pool.zygote import lead
-from enqueued.source.image import hold_blas_to_one_thread
 
 _LAST_S = 5.0
 """How long the kernel may take to end what was killed."""
@@ -32,27 +32,16 @@ _held: weakref.WeakSet[Any] = weakref.WeakSet()
 """What has to be let go of in a forked child of this program, lest it keeps pools alive that are the program's."""
 
 
-class Nursery:
+class Nursery(Interpreter):
     """The nursery's process; it ends with this program, whichever way that ends."""
 
     def __init__(self) -> None:
-        self._channel, theirs = Channel.pair()
-        read, write = os.pipe2(os.O_CLOEXEC)
-        self._lifeline: int | None = write
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "enqueued.pool.nursery", str(theirs.fileno()), str(read)],
-                pass_fds=(theirs.fileno(), read),
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, **hold_blas_to_one_thread(os.environ)},
-            )
-        os.close(read)
+        super().__init__("enqueued.pool.nursery")
         _held.add(self)
 
     def plant(self, *fds: int) -> None:
         """Have a pool made. Raises `OSError` when the process has ended."""
-        self._channel.send({"plant": 1}, fds)
+        self.channel.send({"plant": 1}, fds)
 
     def end(self) -> None:
         """End it; the pools that were made there go on."""
@@ -62,10 +51,8 @@ class Nursery:
 
     def let_go(self) -> None:
         """Close what is held of it."""
-        self._channel.close()
-        if self._lifeline is not None:
-            os.close(self._lifeline)
-            self._lifeline = None
+        self.channel.close()
+        self.cut()
 
 
 def nursery() -> Nursery:

@@ -16,8 +16,8 @@ import msgpack
 from enqueued.pool.channel import Channel, Message
 from enqueued.pool.deaths import death
 from enqueued.pool.handle import WorkerHandle
+from enqueued.pool.interpreter import Interpreter
 from enqueued.pool.page import Page
-from enqueued.source.image import hold_blas_to_one_thread
 
 _numbers = itertools.count()  # of generations: an epoch's may be made several times
 
@@ -136,38 +136,20 @@ class Root(Protocol):
         """Wait for the zygote to end, then kill what is left of the pool; how the zygote ended."""
 
 
-class BootedRoot:
+class BootedRoot(Interpreter):
     """A first zygote in an interpreter of its own."""
 
     def __init__(self, boot: Message) -> None:
-        channel, theirs = Channel.pair()
-        read, write = os.pipe2(os.O_CLOEXEC)
-        self._lifeline: int | None = write
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "enqueued.pool.zygote", str(theirs.fileno()), str(read)],
-                pass_fds=(theirs.fileno(), read),
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                stdout=sys.stderr.fileno(),
-                env={**os.environ, **hold_blas_to_one_thread(os.environ)},
-            )
-        os.close(read)
-        self.generation = Generation(0, channel)
-        send_boot(channel, boot)
+        super().__init__("enqueued.pool.zygote", stdout=sys.stderr.fileno())
+        self.generation = Generation(0, self.channel)
+        send_boot(self.channel, boot)
 
     def end(self, within_s: float) -> str:
-        try:
-            code: int | None = self.process.wait(within_s)
-        except subprocess.TimeoutExpired:
-            code = None
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        code = self.process.wait() if code is None else code
-        if self._lifeline is not None:
-            os.close(self._lifeline)
-            self._lifeline = None
-        return death(code if code >= 0 else -code, signalled=code < 0)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(within_s)
+        code = self.kill()
+        self.cut()
+        return death(abs(code), signalled=code < 0)
 
 
 def send_boot(channel: Channel, boot: Message, *fds: int) -> None:

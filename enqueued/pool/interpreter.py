@@ -1,0 +1,55 @@
+"""Fresh interpreters that this process begins, and that end with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import IO
+
+from enqueued.pool.channel import Channel
+from enqueued.source.image import hold_blas_to_one_thread
+
+
+class Interpreter:
+    """A process that runs a module, which is given two descriptors: its end of `channel`, and its lifeline.
+
+    It leads a session of its own, so that Ctrl-C is for this process, which ends that one.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        *,
+        stdin: int | IO[bytes] = subprocess.DEVNULL,
+        stdout: int | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.channel, theirs = Channel.pair()
+        read, write = os.pipe2(os.O_CLOEXEC)
+        self._lifeline: int | None = write
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(read)],
+                pass_fds=(theirs.fileno(), read),
+                start_new_session=True,
+                stdin=stdin,
+                stdout=stdout,
+                env={**os.environ, **hold_blas_to_one_thread(os.environ), **(environ or {})},
+            )
+        os.close(read)
+
+    def cut(self) -> None:
+        """Let go of the lifeline, with which the kernel kills what hangs on it; again is harmless."""
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
+
+    def kill(self) -> int:
+        """Kill all that is left of its process group; its exit code, negative for a signal."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        return self.process.wait()
