@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from typing import Any
 
+from enqueued.source.comparison import children, key_step
 from enqueued_cli.table import aligned, size
 
 LONGEST = 8  # of a list with more parts than this, some are shown
@@ -18,29 +18,23 @@ def structure(batch: Any) -> list[str]:
 
 
 def _rows(path: str, part: Any) -> Iterator[list[str]]:
-    children = _children(part)
-    if children is None:
+    parts = _parts(part)
+    if parts is None:
         yield [path, *_leaf(part)]
         return
-    yield [path, f"{type(part).__name__} of {len(children)}", "", ""]
-    some = children if len(children) <= LONGEST else children[:SHOWN]
+    yield [path, f"{type(part).__name__} of {len(parts)}", "", ""]
+    some = parts if len(parts) <= LONGEST else parts[:SHOWN]
     for step, child in some:
         yield from _rows(path + step, child)
-    if len(some) < len(children):
-        yield [f"{path}[...]", f"{len(children) - len(some)} more", "", ""]
+    if len(some) < len(parts):
+        yield [f"{path}[...]", f"{len(parts) - len(some)} more", "", ""]
 
 
-def _children(part: Any) -> list[tuple[str, Any]] | None:
-    """The parts of a container with the step of the path to each, or None for a leaf."""
+def _parts(part: Any) -> list[tuple[str, Any]] | None:
+    """The parts of a container, also of a dict, with the step of the path to each, or None for a leaf."""
     if isinstance(part, dict):
-        return [(f"[{_quoted(key)}]", child) for key, child in part.items()]
-    if isinstance(part, tuple) and hasattr(part, "_fields"):
-        return [(f".{name}", child) for name, child in zip(part._fields, part, strict=True)]
-    if isinstance(part, list | tuple):
-        return [(f"[{number}]", child) for number, child in enumerate(part)]
-    if is_dataclass(part) and not isinstance(part, type):
-        return [(f".{field.name}", getattr(part, field.name)) for field in fields(part)]
-    return None
+        return [(key_step(key), child) for key, child in part.items()]
+    return children(part)
 
 
 def _leaf(part: Any) -> list[str]:
@@ -48,7 +42,3 @@ def _leaf(part: Any) -> list[str]:
         return [str(part.dtype), str(tuple(part.shape)), size(part.nbytes)]
     text = repr(part)
     return [type(part).__name__, text if len(text) <= 40 else text[:37] + "...", ""]
-
-
-def _quoted(key: Any) -> str:
-    return '"' + key.replace('"', '\\"') + '"' if isinstance(key, str) else repr(key)

@@ -49,8 +49,8 @@ def differences(one: Any, other: Any, path: str = "batch") -> Iterator[Differenc
         yield from _of_arrays(np.asarray(one), np.asarray(other), path)
     elif isinstance(one, dict):
         yield from _of_dicts(one, other, path)
-    elif (children := _children(one)) is not None:
-        for (step, child), (_, twin) in zip(children, _children(other) or (), strict=True):
+    elif (parts := children(one)) is not None:
+        for (step, child), (_, twin) in zip(parts, children(other) or (), strict=True):
             yield from differences(child, twin, path + step)
     elif _bits(one) != _bits(other):
         yield Difference(path, _two(one, other))
@@ -65,14 +65,14 @@ def _kind(node: Any) -> str:
     name = type(node).__name__
     if isinstance(node, dict):
         return "a dict"
-    children = _children(node)
-    if children is None:
+    parts = children(node)
+    if parts is None:
         return "None" if node is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
-    names = "" if isinstance(node, list) or type(node) is tuple else f" with {', '.join(step for step, _ in children)}"
-    return f"a {name} of {len(children)}{names}"
+    names = "" if isinstance(node, list) or type(node) is tuple else f" with {', '.join(step for step, _ in parts)}"
+    return f"a {name} of {len(parts)}{names}"
 
 
-def _children(node: Any) -> list[tuple[str, Any]] | None:
+def children(node: Any) -> list[tuple[str, Any]] | None:
     """The parts of a list, tuple or record with the step of the path to each, or None for a leaf."""
     if isinstance(node, tuple) and hasattr(node, "_fields"):
         return [(f".{name}", child) for name, child in zip(node._fields, node, strict=True)]
@@ -84,7 +84,7 @@ def _children(node: Any) -> list[tuple[str, Any]] | None:
 
 
 def _of_dicts(one: dict[Any, Any], other: dict[Any, Any], path: str) -> Iterator[Difference]:
-    steps, other_steps = [_step(key) for key in one], [_step(key) for key in other]
+    steps, other_steps = [key_step(key) for key in one], [key_step(key) for key in other]
     if set(steps) != set(other_steps):
         yield Difference(path, f"other keys: {_listed(steps)} and {_listed(other_steps)}")
         return
@@ -95,7 +95,8 @@ def _of_dicts(one: dict[Any, Any], other: dict[Any, Any], path: str) -> Iterator
         yield from differences(child, twins[step], path + step)
 
 
-def _step(key: Any) -> str:
+def key_step(key: Any) -> str:
+    """The step of the path to what a dict has under a key."""
     return '["' + key.replace('"', '\\"') + '"]' if isinstance(key, str) else f"[{key!r}]"
 
 
@@ -106,7 +107,7 @@ def _listed(steps: list[str]) -> str:
 def _of_arrays(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], path: str) -> Iterator[Difference]:
     if one.dtype.names is not None:
         for name in one.dtype.names:
-            yield from _of_arrays(one[name], other[name], path + _step(name))
+            yield from _of_arrays(one[name], other[name], path + key_step(name))
         return
     unequal = _unequal(one, other)
     count = int(unequal.sum())
