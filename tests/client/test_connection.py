@@ -17,6 +17,7 @@ from enqueued import Client
 from enqueued.codec.spec import LeafSpec
 from enqueued.errors import BatchTimeout, ClosedClient, ConnectTimeout, Refused
 from enqueued.wire.hello import Hello
+from gate import Gate
 from serving import Serving
 from trainer import Trainer
 from waiting import until
@@ -101,16 +102,16 @@ def test_a_client_waits_for_a_daemon_that_comes_later() -> None:
 
 def test_a_client_waits_for_a_source_that_is_loading(tmp_path: Path) -> None:
     """Longer than for a daemon, because it is there; and a question for stats is answered meanwhile."""
-    gate = tmp_path / "gate"
     with (
-        Serving("--sequence", "sources.sized:gated_loading", "--arg", f"gate={gate}") as daemon,
+        Gate(tmp_path / "gate") as gate,
+        Serving("--sequence", "sources.sized:gated_loading", "--arg", f"gate={gate.path}") as daemon,
         Trainer() as trainer,
     ):
         until(lambda: os.path.exists(f"{daemon.folder}/d.sock.fds"), 20)
         trainer.tell(f"client = Client({daemon.endpoint!r}, connect_timeout=1.0)")
         threading.Event().wait(1.5)  # longer than connect_timeout, and nothing could be waited for
         assert daemon.stream_stats()["verdict"] == "loading"
-        gate.touch()
+        gate.open()
         assert trainer.answer() == ("ok", None)
         assert trainer("[int(number) for _, number in client]") == list(range(5))
 
@@ -230,16 +231,19 @@ def test_a_daemon_that_is_gone_for_good_is_given_up() -> None:
 
 def test_a_batch_that_does_not_come_is_given_up(tmp_path: Path) -> None:
     """The error says what is waited for, and the batch is not lost: it comes when it is there."""
-    gate = tmp_path / "gate"
-    source = ("--sequence", "sources.sized:Gated", "--arg", f"gate={gate}", "--arg", "free=1", "--workers", "1")
-    with Serving(*source) as daemon, daemon.client(batch_timeout=0.3) as client:
+    source = ("--sequence", "sources.sized:Gated", "--arg", f"gate={tmp_path}/gate", "--arg", "free=1")
+    with (
+        Gate(tmp_path / "gate") as gate,
+        Serving(*source, "--workers", "1") as daemon,
+        daemon.client(batch_timeout=0.3) as client,
+    ):
         taken = iter(client)
         next(taken)
         for _ in range(2):
             expected = r"no batch within 0.3 s, waiting for 0:1: 1 workers? busy, the slowest for \d+ s at 0:1"
             with pytest.raises(BatchTimeout, match=expected):
                 next(taken)
-        gate.touch()
+        gate.open()
         assert int(next(taken)[1]) == 1
 
 
@@ -255,11 +259,11 @@ def test_a_spec_is_known_without_taking_a_batch() -> None:
 
 def test_a_spec_that_no_batch_was_made_for_is_given_up(tmp_path: Path) -> None:
     """It tells of the first batch, so there must be one."""
-    source = ("--sequence", "sources.sized:Gated", "--arg", f"gate={tmp_path}/gate")
-    with Serving(*source, "--graceful-timeout", "0.1", expect=None) as daemon:
+    flags = ("--sequence", "sources.sized:Gated", "--arg", f"gate={tmp_path}/gate", "--graceful-timeout", "0.1")
+    with Gate(tmp_path / "gate") as gate, Serving(*flags, expect=None) as daemon:
         with daemon.client(batch_timeout=0.3) as client, pytest.raises(BatchTimeout, match="made no batch yet"):
             client.spec  # noqa: B018 - asking is the point
-        (tmp_path / "gate").touch()
+        gate.open()
 
 
 def test_stats_and_repr_tell_of_the_stream() -> None:
@@ -288,9 +292,13 @@ def test_one_daemon_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch)
 
 def test_one_that_waits_is_not_taken_for_others_that_left(tmp_path: Path) -> None:
     """Its connection may have the number of one that has just ended."""
-    gate = tmp_path / "gate"
-    flags = ("--sequence", "sources.sized:gated_loading", "--arg", f"gate={gate}")
-    with Serving(*flags) as daemon, zmq.Context() as context, ThreadPoolExecutor(8) as pool:
+    flags = ("--sequence", "sources.sized:gated_loading", "--arg", f"gate={tmp_path}/gate")
+    with (
+        Gate(tmp_path / "gate") as gate,
+        Serving(*flags) as daemon,
+        zmq.Context() as context,
+        ThreadPoolExecutor(8) as pool,
+    ):
         until(lambda: (daemon.folder / "d.sock.fds").exists(), 20, "the daemon listens")
         for _ in range(40):
             with context.socket(zmq.DEALER) as passing:
@@ -300,6 +308,6 @@ def test_one_that_waits_is_not_taken_for_others_that_left(tmp_path: Path) -> Non
                 assert passing.poll(10_000)
         waiting = [pool.submit(daemon.client) for _ in range(8)]
         until(lambda: daemon.stats()["clients"] == 0, 10, "the daemon answers")
-        gate.touch()
+        gate.open()
         for one in waiting:
             one.result(20).close()

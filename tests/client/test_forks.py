@@ -9,12 +9,14 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from enqueued import Client
 from enqueued.errors import ForkedClient
+from gate import Gate
 from serving import SUPPORT, Serving
 from waiting import until
 
@@ -171,7 +173,7 @@ def test_the_interpreter_ends_at_once(body: str) -> None:
         until(lambda: daemon.stats()["clients"] == 0, 3)
 
 
-def test_control_c_ends_a_waiting_trainer(tmp_path: object) -> None:
+def test_control_c_ends_a_waiting_trainer(tmp_path: Path) -> None:
     """SIGINT while next() waits for a batch that does not come."""
     body = """
     import os, signal, threading
@@ -184,7 +186,7 @@ def test_control_c_ends_a_waiting_trainer(tmp_path: object) -> None:
         print("interrupted")
     """
     source = ("--sequence", "sources.sized:Gated", "--arg", f"gate={tmp_path}/gate", "--arg", "free=1")
-    with Serving(*source, "--graceful-timeout", "0.1", expect=None) as daemon:
+    with Gate(tmp_path / "gate"), Serving(*source, "--graceful-timeout", "0.1", expect=None) as daemon:
         daemon.ready()
         done = ending(body, daemon.endpoint)
         assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")

@@ -11,15 +11,15 @@ import pytest
 
 from enqueued.errors import ClientError, ConfigError
 from enqueued.settings import resolve
+from gate import Gate
 from serving import Serving
 from waiting import until
 
 
 def test_two_threads_at_once_are_told(tmp_path: Path) -> None:
     """The second is told what to do, and the first gets its batch."""
-    gate = tmp_path / "gate"
-    flags = ("--sequence", "sources.sized:Gated", "--arg", f"gate={gate}", "--arg", "free=1")
-    with Serving(*flags) as daemon, daemon.client() as client:
+    flags = ("--sequence", "sources.sized:Gated", "--arg", f"gate={tmp_path}/gate", "--arg", "free=1")
+    with Gate(tmp_path / "gate") as gate, Serving(*flags) as daemon, daemon.client() as client:
         state = client.state_dict()
         next(client.steps(1))
         batches = client.steps(1)
@@ -34,21 +34,20 @@ def test_two_threads_at_once_are_told(tmp_path: Path) -> None:
         ):
             with pytest.raises(ClientError, match="two threads"):
                 use()
-        gate.touch()
+        gate.open()
         thread.join(20)
         assert len(taken) == 1
 
 
 def test_a_signals_handler_may_ask_in_the_midst_of_a_batch(tmp_path: Path) -> None:
     """What a cluster's notice to stop leads to: the state is saved, and the batch that was waited for still comes."""
-    gate = tmp_path / "gate"
-    flags = ("--sequence", "sources.sized:Gated", "--arg", f"gate={gate}", "--arg", "free=1")
-    with Serving(*flags) as daemon, daemon.client() as client:
+    flags = ("--sequence", "sources.sized:Gated", "--arg", f"gate={tmp_path}/gate", "--arg", "free=1")
+    with Gate(tmp_path / "gate") as gate, Serving(*flags) as daemon, daemon.client() as client:
         told: list[object] = []
 
         def stop(number: int, frame: object) -> None:
             told.extend((client.state_dict()["index"], client.stats()["clients"]))
-            gate.touch()
+            gate.open()
 
         before = signal.signal(signal.SIGUSR1, stop)
         timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGUSR1])

@@ -18,6 +18,7 @@ import pytest
 
 from enqueued import Client
 from enqueued.errors import SourceError
+from gate import Gate
 from serving import Serving, run
 from waiting import until
 
@@ -343,11 +344,14 @@ def test_two_clients_and_dying_workers_see_the_same() -> None:
 
 def test_what_is_made_does_not_wait_for_what_is_not(tmp_path: Path) -> None:
     """Batches that took no time are there while the one worker still makes the next, however long that takes."""
-    gate = tmp_path / "gate"
-    flags = ("--sequence", "sources.sized:Gated", "--arg", f"gate={gate}", "--arg", "free=200", "--arg", "length=300")
-    with Serving(*flags, "--workers", "1", "--max-queue-size", "300") as daemon, daemon.client(prefetch=50) as client:
+    flags = ("--sequence", "sources.sized:Gated", "--arg", "free=200", "--arg", "length=300", "--max-queue-size", "300")
+    with (
+        Gate(tmp_path / "gate") as gate,
+        Serving(*flags, "--arg", f"gate={gate.path}", "--workers", "1") as daemon,
+        daemon.client(prefetch=50) as client,
+    ):
         epoch = iter(client)
         for _ in range(200):
             next(epoch)
-        gate.touch()
+        gate.open()
         assert len(list(epoch)) == 100

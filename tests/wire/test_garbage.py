@@ -15,6 +15,7 @@ import zmq
 
 from enqueued.wire.hello import Claim, Hello
 from enqueued.wire.messages import BATCHES, FROM_DAEMON, GONE, REFUSED, WELCOME, pack, unpack
+from gate import Gate
 from serving import Serving
 from waiting import until
 
@@ -208,15 +209,14 @@ def test_a_token_that_was_not_given_out_begins_no_session(peer: Peer) -> None:
 
 def test_a_hello_that_is_said_again_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
     """Also of one that still waits: a peer has one session, and does not fill the places of others."""
-    gate = tmp_path / "gate"
-    flags = ("--sequence", "sources.sized:gated_loading", "--arg", f"gate={gate}", "--max-clients", "2")
-    with Serving(*flags) as daemon:
+    flags = ("--sequence", "sources.sized:gated_loading", "--arg", f"gate={tmp_path}/gate", "--max-clients", "2")
+    with Gate(tmp_path / "gate") as gate, Serving(*flags) as daemon:
         until(lambda: Path(f"{daemon.folder}/d.sock.fds").exists(), 20, "the daemon listens")
         peer = Peer(daemon.endpoint)
         assert "3 ranks cannot all be here" in peer.session(group="crew", rank=0, world_size=3)[1]
         for _ in range(5):
             peer.say(Hello().pack())
-        gate.touch()
+        gate.open()
         assert peer.hear(WELCOME, REFUSED)[0] == WELCOME
         assert daemon.stats()["clients"] == 1
         peer.close()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from gate import enter
 
 
 class Large:
@@ -39,7 +40,7 @@ class Failing(Large):
 
 
 class Gated(Large):
-    """Batches from `free` on are made only once the file `gate` is there."""
+    """Batches from `free` on are made only once `gate` is open."""
 
     def __init__(self, gate: str, free: int = 0, length: int = 20) -> None:
         super().__init__(length, 100)
@@ -47,15 +48,14 @@ class Gated(Large):
         self.free = free
 
     def __getitem__(self, index: int) -> Any:
-        while index >= self.free and not os.path.exists(self.gate):
-            time.sleep(0.01)
+        if index >= self.free:
+            enter(Path(self.gate))
         return super().__getitem__(index)
 
 
 def gated_loading(gate: str) -> Large:
-    """A source that loads only once the file `gate` is there."""
-    while not os.path.exists(gate):
-        time.sleep(0.01)
+    """A source that loads only once `gate` is open."""
+    enter(Path(gate))
     return Large(length=5)
 
 
