@@ -115,9 +115,9 @@ def test_what_can_neither_be_pickled_nor_forked_is_told() -> None:
         assert part in str(raised.value)
 
 
-def test_stopping_wakes_whoever_waits(tmp_path: Path) -> None:
+def test_stopping_wakes_whoever_waits() -> None:
     """Whatever it waits for: here a worker that never finishes."""
-    with Run(sequences.Waiting(str(tmp_path / "gate"), first=2)) as runner:
+    with Run(sequences.Hanging(first=2)) as runner:
         take(runner, 2)
         ended = []
 

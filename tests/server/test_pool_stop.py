@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from enqueued.errors import ClientError
+from gate import Gate
 from serving import Serving
 from waiting import until
 
@@ -117,12 +118,12 @@ def test_a_signal_while_batches_flow_stops_in_order(number: int) -> None:
 def test_a_slow_batch_is_finished_before_the_end(tmp_path: Path) -> None:
     """Workers end after the batch that they are making, not in the middle of it."""
     flags = ("--sequence", "sources.faulty:Slow", "--arg", f"folder={tmp_path}", "--workers", "2")
-    with Serving(*flags) as daemon:
+    with Gate(tmp_path / "gate") as gate, Serving(*flags) as daemon:
         until(lambda: (tmp_path / "begun-0").exists(), 20, "it makes the first batch")
         daemon.process.send_signal(signal.SIGTERM)
         until(lambda: "draining" in daemon.log, 10, "it drains")
         assert daemon.process.poll() is None
-        (tmp_path / "go").touch()
+        gate.open()
         with at_most(1):
             assert daemon.wait() == 0
         assert "ERROR" not in daemon.log

@@ -104,5 +104,5 @@ def test_a_stop_in_the_middle_of_a_reload_leaves_nothing(module: Path) -> None:
     """The new code is still being loaded."""
     with serving(module) as daemon:
         daemon.ready()
-        (module / "versioned.py").write_text("import time\ntime.sleep(600)\n")
+        (module / "versioned.py").write_text("import threading\nthreading.Event().wait(600)\n")
         until(lambda: "changed;" in daemon.log, 20)
