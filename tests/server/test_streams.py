@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from enqueued import Client
+from gate import Gate
 from serving import Serving
 from sources.shared import beside, makes, most_at_once
 from waiting import until
@@ -117,46 +120,63 @@ def test_a_lone_stream_uses_every_lane(tmp_path: Path) -> None:
         assert beside(later) >= 15
 
 
+@dataclass(frozen=True)
+class Awake:
+    """A daemon whose lanes are all with `train`, and a client of `val`, which has just woken and wants one."""
+
+    daemon: Serving
+    val: Client
+    notes: Path
+    first: Gate
+    """Holds the make of train's index 0."""
+    others: Gate
+    """Holds the makes of all its other indices."""
+
+
+@contextmanager
+def awake(folder: Path) -> Iterator[Awake]:
+    """Two streams and two lanes; train's first two makes are held, and more of them wait behind."""
+    notes = folder / "notes"
+    settings = {
+        "train": noted(notes, "train", gate=f"{folder}/gate"),
+        "val": noted(notes, "val", "NotedLate", gate=f"{folder}/asleep", length=5),
+    }
+    with (
+        Gate(folder / "gate0") as first,
+        Gate(folder / "gate1") as others,
+        Gate(folder / "asleep") as asleep,
+        Serving(*config(folder, **settings)) as daemon,
+    ):
+        until(lambda: len(makes(notes)) == 2, 20, "all lanes are busy")
+        asleep.open()
+        with daemon.client(place(daemon, "val")) as val:
+            until(lambda: waits(stream_stats(daemon, "val")), 20, "it wants a lane")
+            yield Awake(daemon, val, notes, first, others)
+
+
 def test_a_stream_that_wakes_gets_the_next_lane_that_comes_free(tmp_path: Path) -> None:
     """However long the others' makes take, and however much they have still to make."""
-    notes, gate = tmp_path / "notes", tmp_path / "gate"
-    settings = {
-        "train": noted(notes, "train", gate=str(gate)),
-        "val": noted(notes, "val", "NotedLate", gate=f"{gate}val", length=5),
-    }
-    with Serving(*config(tmp_path, **settings)) as daemon:
-        until(lambda: len(makes(notes)) == 2, 20, "all lanes are busy")
-        (tmp_path / "gateval").touch()
-        with daemon.client(place(daemon, "val")) as client:
-            until(lambda: waits(stream_stats(daemon, "val")), 20, "it wants a lane")
-            assert len(makes(notes)) == 2
-            (tmp_path / "gate0").touch()
-            assert len(list(client)) == 5
-        later = makes(notes)[2:]
+    with awake(tmp_path) as found:
+        assert len(makes(found.notes)) == 2
+        found.first.open()
+        assert len(list(found.val)) == 5
+        found.val.close()
+        later = makes(found.notes)[2:]
         assert later[:2] == [("-", "train", 0), ("+", "val", 0)]
-        for index in range(50):
-            (tmp_path / f"gate{index}").touch()
-        assert most_at_once(makes(notes)) == 2
+        found.others.open()
+        assert most_at_once(makes(found.notes)) == 2
 
 
 def test_a_lane_of_a_worker_that_dies_comes_back(tmp_path: Path) -> None:
     """To the stream that has less than its part; a source whose worker was killed does not touch another."""
-    notes, gate = tmp_path / "notes", tmp_path / "gate"
-    settings = {
-        "train": noted(notes, "train", gate=str(gate)),
-        "val": noted(notes, "val", "NotedLate", gate=f"{gate}val", length=5),
-    }
-    with Serving(*config(tmp_path, **settings)) as daemon:
-        until(lambda: len(makes(notes)) == 2, 20, "all lanes are busy")
-        (tmp_path / "gateval").touch()
-        with daemon.client(place(daemon, "val")) as client:
-            until(lambda: waits(stream_stats(daemon, "val")), 20, "it wants a lane")
-            os.kill(stream_stats(daemon, "train")["workers"][0]["pid"], signal.SIGKILL)
-            assert len(list(client)) == 5
-        assert stream_stats(daemon, "val")["worker_restarts"] == 0
-        for index in range(50):
-            (tmp_path / f"gate{index}").touch()
-        with daemon.client(place(daemon, "train")) as client:
+    with awake(tmp_path) as found:
+        os.kill(stream_stats(found.daemon, "train")["workers"][0]["pid"], signal.SIGKILL)
+        assert len(list(found.val)) == 5
+        found.val.close()
+        assert stream_stats(found.daemon, "val")["worker_restarts"] == 0
+        found.first.open()
+        found.others.open()
+        with found.daemon.client(place(found.daemon, "train")) as client:
             assert [int(batch[0]) for batch in client] == list(range(50))
 
 
@@ -232,10 +252,10 @@ def test_two_streams_of_large_batches_pass_through_little_memory(limit: str, tmp
 
 def test_a_stream_that_came_first_gives_memory_back(tmp_path: Path) -> None:
     """It may use what nobody else does; another that has a client then has a fair part, and keeps it."""
-    gate = tmp_path / "gate"
     train = sized(520_000, 1000, max_queue_size=500, workers=2)
-    val = {**train, "sequence": "sources.shared:LateSized", "args": {**train["args"], "gate": str(gate)}}
-    with Serving(*config(tmp_path, train=train, val=val), "--max-queue-bytes", "16mb") as daemon:
+    val = {**train, "sequence": "sources.shared:LateSized", "args": {**train["args"], "gate": f"{tmp_path}/gate"}}
+    flags = (*config(tmp_path, train=train, val=val), "--max-queue-bytes", "16mb")
+    with Gate(tmp_path / "gate") as gate, Serving(*flags) as daemon:
 
         def ready(name: str) -> int:
             found: int = stream_stats(daemon, name)["ready"]
@@ -244,7 +264,7 @@ def test_a_stream_that_came_first_gives_memory_back(tmp_path: Path) -> None:
         with daemon.client(place(daemon, "train")) as first:
             next(iter(first))
             until(lambda: ready("train") >= 20, 20, "it uses all memory")
-            gate.touch()
+            gate.open()
             with daemon.client(place(daemon, "val")) as second:
                 epoch = iter(second)
                 assert [int(next(epoch)[0]) for _ in range(40)] == list(range(40))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gate import enter
 from sources.pooled import Sized, note
 
 
 class Noted:
-    """Batch i tells `i`; its make takes `make_s`, and until the file `gate` is there, if one is given."""
+    """Batch i tells `i`; its make takes `make_s`, then waits at ``{gate}0``, or at ``{gate}1`` if i > 0, if any."""
 
     def __init__(self, path: str, name: str, length: int = 50, make_s: float = 0.0, gate: str = "") -> None:
         self.path = path
@@ -28,8 +28,8 @@ class Noted:
     def __getitem__(self, index: int) -> Any:
         note(self.path, f"+ {self.name} {index}")
         time.sleep(self.make_s)
-        while self.gate and not os.path.exists(f"{self.gate}{index}"):
-            time.sleep(0.005)
+        if self.gate:
+            enter(Path(f"{self.gate}{min(index, 1)}"))
         note(self.path, f"- {self.name} {index}")
         return np.array([index])
 
@@ -42,21 +42,19 @@ class NotedHooked(Noted):
 
 
 class NotedLate(Noted):
-    """The same, loaded only once the file `gate` is there; its makes do not wait."""
+    """The same, loaded only once `gate` is open; its makes do not wait."""
 
     def __init__(self, path: str, name: str, gate: str, length: int = 50) -> None:
         super().__init__(path, name, length)
-        while not os.path.exists(gate):
-            time.sleep(0.005)
+        enter(Path(gate))
 
 
 class LateSized(Sized):
-    """Large batches, loaded only once the file `gate` is there."""
+    """Large batches, loaded only once `gate` is open."""
 
     def __init__(self, sizes: list[int], length: int, gate: str) -> None:
         super().__init__(sizes, length)
-        while not os.path.exists(gate):
-            time.sleep(0.005)
+        enter(Path(gate))
 
 
 def makes(path: Path) -> list[tuple[str, str, int]]:
