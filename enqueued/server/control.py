@@ -44,6 +44,9 @@ class Control:
             raise ConfigError(f"{path} cannot be the control socket: {error.strerror or error}") from None
 
     def _admit(self, peer: socket.socket, _: int, uid: int) -> None:
+        if len(self._peers) == _MOST_PEERS:
+            for other in list(self._peers):  # one of them may have left just now
+                self._hear(other)
         self._peers.add(peer)
         self._loop.watch(peer.fileno(), lambda: self._hear(peer))
         if not in_charge(uid):

@@ -116,11 +116,18 @@ def test_a_daemon_that_is_killed_again_and_again_loses_nothing(tmp_path: Path) -
             crowd.start(group="ranks", rank=rank, world_size=2)
 
         def crash() -> None:
+            """Kill the daemon once all of them have got on, however long they take to find it."""
             daemon.ready()
+            until(lambda: crowd.busy < 5 or served(), 60, "everybody gets on")
             daemon.kill()
             daemon.start()
 
-        crowd.run(crash, 1.0)
-        daemon.ready()
+        def served() -> bool:
+            groups = daemon.stream_stats()["groups"]
+            return len(groups) == 4 and all(group["delivered"] >= 200 for group in groups)
+
+        crowd.run(crash, 0)
+        daemon.ready()  # it was killed once more than was needed
+        assert daemon.log.count("serving") >= 5
         found = crowd.verify()
         assert len(found["groups"]) == 3

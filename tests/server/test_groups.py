@@ -83,7 +83,8 @@ def test_a_new_group_begins_at_the_beginning_while_another_is_far_ahead() -> Non
 
 def test_a_group_starts_where_it_is_told() -> None:
     """First, live, and stored: also under a new daemon, and when it has never been there before."""
-    with Serving(*COUNTING, "--max-queue-size", "8") as daemon:
+    one = ("--workers", "1")  # what is made again comes in order, too
+    with Serving(*COUNTING, *one, "--max-queue-size", "8") as daemon:
         with daemon.client(group="g") as leader:
             assert numbers(list(islice(leader, 50)))[-1] == 49
             with daemon.client(start="live") as live:
