@@ -26,6 +26,8 @@ log = logging.getLogger("enqueued.pool")
 _MOST_DEPTH = 256
 _TOGETHER = 8
 """From this depth on orders are given together, a quarter of what a lane may have at a time."""
+_BRIEF_S = 300e-6
+"""Orders that take no longer together go to one lane, in one message."""
 _AHEAD_S = 0.002
 """A lane is given so many orders ahead that it has work for this long while the daemon is busy elsewhere."""
 
@@ -172,7 +174,7 @@ class Crew:
             room = most - len(worker.outstanding)
             if room <= 0:
                 break
-            share = min(room, -(-len(waiting) // len(crew)))
+            share = min(room, len(waiting) if len(waiting) * self.make_s < _BRIEF_S else -(-len(waiting) // len(crew)))
             worker.order([waiting.popleft() for _ in range(share)])
             self.note(worker)
         return sum(max(0, worker.lanes - len(worker.outstanding)) for worker in listening) if waiting else 0

@@ -18,6 +18,8 @@ from enqueued.stats import WorkerStats
 log = logging.getLogger("enqueued.pool")
 
 _MOST_FREES = 2000
+_FEW_BYTES = 64 * 1024
+"""So much freed memory is not worth a message of its own, unless it is waited for."""
 
 
 class WorkerHandle:
@@ -49,6 +51,7 @@ class WorkerHandle:
         self.busy_us = 0
         self._make: list[tuple[int, int, int]] = []
         self._free: list[tuple[int, int]] = []
+        self._freed_bytes = 0
         self._close: list[int] = []
         self._length: list[int] = []
         self._canary: list[int] = []
@@ -83,6 +86,7 @@ class WorkerHandle:
     def free(self, slot: Slot) -> None:
         """A slot of this worker's may be written again."""
         self._free.append((slot.segment, slot.offset))
+        self._freed_bytes += slot.nbytes
 
     def grant(self, position: Position, nbytes: int) -> None:
         """Let it allocate this many bytes more, for a position that waits for them."""
@@ -107,7 +111,8 @@ class WorkerHandle:
 
     def flush(self) -> None:
         """Send what was collected, as far as its socket takes it; the rest goes with the next call."""
-        while self._make or self._free or self._close or self._length or self._canary or self._grant or self._quit:
+        freed = self._free and (self.needs or self._freed_bytes > _FEW_BYTES)
+        while self._make or freed or self._close or self._length or self._canary or self._grant or self._quit:
             message: Message = {}
             if self._quit:
                 message["quit"] = 1
@@ -129,6 +134,7 @@ class WorkerHandle:
             except OSError:  # it is dying: its zygote will say so
                 pass
             self._make, self._free = self._make[_MOST_FREES:], self._free[_MOST_FREES:]
+            freed, self._freed_bytes = self._free, 0
             self._close, self._length, self._canary, self._grant, self._quit = [], [], [], 0, False
 
     def quit(self) -> None:

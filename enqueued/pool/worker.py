@@ -82,6 +82,7 @@ class Worker:
                     self._page.rest(0)
                     self._tell()
                     self._obey(self._channel.receive(wait=True))
+                    self._told = time.monotonic()  # what is made now may wait for company
                     continue
                 epoch, index = self._orders.popleft()
                 self._make(0, epoch, index)

@@ -80,13 +80,33 @@ def test_an_answer_ends_the_need_too(pair: Pair) -> None:
     assert list(handle.outstanding) == [(0, 2)]
 
 
+def test_a_little_memory_goes_with_the_next_message_or_when_it_is_waited_for(pair: Pair) -> None:
+    """Small slots that came free are not worth a message of their own; together, or where they are missed, they are."""
+    handle, worker = pair
+    handle.free(Slot(1, 0, 2048))
+    handle.flush()
+    assert received(worker) == []
+    handle.order([(0, 0)])
+    handle.flush()
+    assert received(worker) == [{"make": [[0, 0, 1]], "free": [[1, 0]]}]
+    handle.free(Slot(2, 0, 2048))
+    handle.needs = {(0, 0): 4096}
+    handle.flush()
+    assert received(worker) == [{"free": [[2, 0]]}]
+    handle.needs = {}
+    for offset in range(40):
+        handle.free(Slot(3, offset, 2048))
+        handle.flush()
+    assert [len(message["free"]) for message in received(worker)] == [33]
+
+
 def test_what_a_full_channel_does_not_take_goes_later(pair: Pair) -> None:
     """Nothing is lost, nothing goes twice, and the word to stop is not lost either."""
     handle, worker = pair
     sent = 0
     for _ in range(400):
         for _ in range(200):
-            handle.free(Slot(sent, 0, 1))
+            handle.free(Slot(sent, 0, 1 << 17))
             sent += 1
         handle.flush()
     handle.quit()
