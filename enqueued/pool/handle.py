@@ -134,7 +134,9 @@ class WorkerHandle:
             except OSError:  # it is dying: its zygote will say so
                 pass
             self._make, self._free = self._make[_MOST_FREES:], self._free[_MOST_FREES:]
-            freed, self._freed_bytes = self._free, 0
+            freed = self._free
+            if not freed:
+                self._freed_bytes = 0
             self._close, self._length, self._canary, self._grant, self._quit = [], [], [], 0, False
 
     def quit(self) -> None:
