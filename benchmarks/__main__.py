@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-COMMANDS = ("inprocess", "start", "transport")
+COMMANDS = ("inprocess", "latency", "sharing", "transport")
 
 
 class Commands(click.Group):

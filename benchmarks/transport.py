@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from benchmarks.comparison import Run, comparison
+from benchmarks.latency import help_target
 from benchmarks.report import size_table
 from benchmarks.results import targets
-from benchmarks.start import help_target
 from benchmarks.systems import OURS, SYSTEMS
 
 

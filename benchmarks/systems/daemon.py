@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,34 +21,45 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
+def started(source: str, *flags: str, **arguments: Any) -> Iterator[tuple[str, int]]:
+    """A daemon that serves a Sequence: its endpoint and pid. What it says is shown when something goes wrong."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("ENQUEUED_")}
+    with tempfile.TemporaryDirectory(prefix="enq-bench-", ignore_cleanup_errors=True) as folder:
+        endpoint = f"ipc://{folder}/d.sock"
+        command = [sys.executable, "-m", "enqueued_cli", "serve", "--endpoint", endpoint, "--sequence", source]
+        command += ["--app-dir", str(ROOT), "--log-level", "warning", *flags]
+        for key, value in arguments.items():
+            command += ["--arg", f"{key}={json.dumps(value)}"]
+        log = Path(folder) / "log"
+        with log.open("wb") as file:
+            daemon = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        try:
+            yield endpoint, daemon.pid
+        except BaseException:
+            sys.stderr.write(log.read_text())
+            raise
+        finally:
+            daemon.terminate()
+            try:
+                daemon.wait(15)
+            finally:
+                daemon.kill()
+
+
+@contextmanager
 def served(size: Size, folder: Path, *, tcp: bool = False) -> Iterator[Feed]:
     """Batches of a daemon: through shared memory, or as frames over loopback with `tcp`."""
-    endpoint = f"ipc://{folder}/d.sock"
-    command = [sys.executable, "-m", "enqueued_cli", "serve", "--endpoint", endpoint, *flags(size)]
+    flags = ["--workers", "1", "--max-queue-size", str(size.queue)]
     if tcp:
-        command += ["--bind", "tcp://127.0.0.1:*"]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("ENQUEUED_")}
-    daemon = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    try:
+        flags += ["--bind", "tcp://127.0.0.1:*"]
+    with started("benchmarks.batches:Ready", *flags, size=size.name) as (endpoint, pid):
         with Client(endpoint, prefetch=size.prefetch, batch_timeout=30) as client:
             where = client.stats()["endpoints"][1] if tcp else endpoint
             if not tcp:
-                yield _feed(client, endpoint, daemon.pid)
+                yield _feed(client, endpoint, pid)
         if tcp:
             with Client(where, prefetch=size.prefetch, batch_timeout=30) as client:
-                yield _feed(client, endpoint, daemon.pid)
-    finally:
-        daemon.terminate()
-        try:
-            daemon.wait(15)
-        finally:
-            daemon.kill()
-
-
-def flags(size: Size) -> list[str]:
-    """What the daemon is told: the source, one worker, how many batches to keep ready."""
-    source = ["--sequence", "benchmarks.batches:Ready", "--arg", f'size="{size.name}"', "--app-dir", str(ROOT)]
-    return [*source, "--workers", "1", "--max-queue-size", str(size.queue), "--log-level", "warning"]
+                yield _feed(client, endpoint, pid)
 
 
 def _feed(client: Client, endpoint: str, pid: int) -> Feed:

@@ -1,0 +1,33 @@
+"""Sources that take their time before the first batch: to be built, or to be imported."""
+
+from __future__ import annotations
+
+import importlib
+import time
+
+from benchmarks.batches import SIZES, Pair
+
+
+class Built:
+    """A Sequence of 1.6 MB batches that takes `build_s` seconds to construct, as one does that lists its files."""
+
+    def __init__(self, build_s: float = 0.0, length: int = 1000) -> None:
+        time.sleep(build_s)
+        self._batch = SIZES["mid"].batches(1)[0]
+        self._length = length
+
+    def __len__(self) -> int:
+        """Batches."""
+        return self._length
+
+    def __getitem__(self, index: int) -> Pair:
+        """The same one each time."""
+        return self._batch
+
+
+class Heavy(Built):
+    """One that imports torch, which takes seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        importlib.import_module("torch")
