@@ -34,7 +34,8 @@ def test_an_address_without_its_scheme_is_recognised(runtime: Path) -> None:
         where_to_look("localhost:5555")
 
 
-def test_a_question_that_nobody_answers_lists_what_was_tried(runtime: Path) -> None:
+def test_a_question_that_nobody_answers_lists_what_was_tried(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One place a line, each with its reason."""
-    with pytest.raises(ConnectTimeout, match=r"default\.sock: there is no socket\n"):
+    monkeypatch.setenv("ENQUEUED_NAME", "nobody")  # a daemon of this machine may be there by the usual name
+    with pytest.raises(ConnectTimeout, match=r"nobody\.sock: there is no socket\n"):
         query("stats", None, 0.2)

@@ -294,7 +294,7 @@ def test_a_worker_dies_while_the_only_client_is_away() -> None:
     """The queue that waits for a client is made whole again."""
     with Serving(*COUNTING, "--workers", "2") as daemon:
         daemon.ready()
-        until(lambda: daemon.stream_stats()["ready"] == 10, 20, "a full queue")
+        until(lambda: daemon.stream_stats()["ready"] == 10 and len(workers(daemon)) == 2, 20, "a full queue")
         for pid in workers(daemon):
             signal_to(pid, signal.SIGKILL)
         until(lambda: daemon.stream_stats()["worker_restarts"] == 2, 10, "both are replaced")
