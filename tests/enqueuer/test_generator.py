@@ -6,23 +6,26 @@ import random
 import threading
 import warnings
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import waiting
 from enqueued import GeneratorEnqueuer, SequenceEnqueuer
-from enqueuing import Broken, Draws, Numbered, Safe, Shard, batch, count, numbers
+from enqueuing import Broken, Draws, Noted, Numbered, Safe, Shard, batch, count, made, numbers
 
 pytestmark = pytest.mark.timeout(60)
 
 
 def started(iterator: Any, use_multiprocessing: bool = False, workers: int = 1, **more: Any) -> GeneratorEnqueuer:
     """An enqueuer that runs; that processes have copies is known here."""
+    queue = {"max_queue_size": more.pop("max_queue_size")} if "max_queue_size" in more else {}
     enqueuer = GeneratorEnqueuer(iterator, use_multiprocessing, **more)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        enqueuer.start(workers)
+        enqueuer.start(workers, **queue)
     return enqueuer
 
 
@@ -57,6 +60,41 @@ def test_threads_share_one_iterator(workers: int) -> None:
         assert sorted(numbers(enqueuer)) == list(range(stop))
         assert not enqueuer.is_running()
         enqueuer.stop()
+
+
+def test_all_threads_call_the_iterator() -> None:
+    """At the same time, without a lock around it: here none goes on before all three are inside."""
+    with started(Together(3), workers=3) as enqueuer:
+        assert numbers(enqueuer, 9) == [0] * 9
+
+
+class Together:
+    """An iterator that gives nothing before so many threads have asked."""
+
+    def __init__(self, count: int) -> None:
+        self.barrier = threading.Barrier(count)
+        self.asked: set[int] = set()
+
+    def __next__(self) -> Any:
+        if threading.get_ident() not in self.asked:
+            self.asked.add(threading.get_ident())
+            self.barrier.wait(10)
+        return batch(0)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("max_queue_size", [1, 4])
+def test_the_look_ahead_is_bounded(
+    use_multiprocessing: bool, workers: int, max_queue_size: int, tmp_path: Path
+) -> None:
+    """`max_queue_size + 1` batches are made and not taken, by all workers together."""
+    most = max_queue_size + 1
+    least = max_queue_size if use_multiprocessing else most  # a pool may learn of a taken batch with the next one
+    with started(Noted(tmp_path), use_multiprocessing, workers, max_queue_size=max_queue_size) as enqueuer:
+        for taken in range(15):
+            waiting.until(lambda taken=taken: made(tmp_path) >= taken + least, within=20)  # type: ignore[misc] # mypy infers no default
+            assert made(tmp_path) <= taken + most
+            numbers(enqueuer, 1)
 
 
 def test_none_is_skipped() -> None:
@@ -129,6 +167,18 @@ def test_a_start_goes_on_where_it_was(workers: int) -> None:
     enqueuer.stop()
 
 
+def test_processes_go_on_where_this_program_is() -> None:
+    """Each start gives them copies of the iterator as it is here: they have not moved it, and the program may."""
+    iterator = Safe(6)
+    enqueuer = GeneratorEnqueuer(iterator, use_multiprocessing=True)
+    for first in (0, 0, 2):
+        while iterator.number < first:
+            next(iterator)
+        enqueuer.start()
+        assert numbers(enqueuer) == list(range(first, 6))
+        enqueuer.stop()
+
+
 def test_nothing_is_lost_between_runs_of_threads() -> None:
     """The same with several threads, in whatever order."""
     enqueuer = GeneratorEnqueuer(Safe(2000))
@@ -189,11 +239,22 @@ def test_processes_warn_once_that_they_have_copies() -> None:
     enqueuer = GeneratorEnqueuer(Safe(3), use_multiprocessing=True)
     with pytest.raises(UserWarning, match="own copy of the iterator"):  # warnings are errors here
         enqueuer.start(2)
-    assert enqueuer._warned
     threads = GeneratorEnqueuer(Safe(3))
     threads.start(2)
     assert len(numbers(threads)) == 3
     threads.stop()
+
+
+def test_the_warning_comes_once() -> None:
+    """Not with each start of the same enqueuer."""
+    enqueuer = GeneratorEnqueuer(Safe(3), use_multiprocessing=True)
+    with pytest.warns(UserWarning, match="each of 2 worker processes"):
+        enqueuer.start(2)
+    for _ in range(2):
+        assert len(numbers(enqueuer)) == 6
+        enqueuer.stop()
+        enqueuer.start(2)  # warnings are errors here
+    enqueuer.stop()
 
 
 def test_each_process_has_a_stream_of_its_own(use_multiprocessing: bool) -> None:
@@ -224,14 +285,15 @@ def drawn(workers: int, random_seed: int | None) -> dict[int, list[tuple[int, in
     return found
 
 
-def test_worker_k_is_seeded_with_the_seed_and_k(use_multiprocessing: bool) -> None:
+@pytest.mark.parametrize("seed", [40, 0])
+def test_worker_k_is_seeded_with_the_seed_and_k(use_multiprocessing: bool, seed: int) -> None:
     """`random` and NumPy, as if the worker had called their `seed`; so each run is the same."""
     if not use_multiprocessing:
         return
-    found = drawn(workers=2, random_seed=40)
+    found = drawn(workers=2, random_seed=seed)
     assert set(found) == {0, 1}
     for worker, pairs in found.items():
-        own, numpys = random.Random(40 + worker), np.random.RandomState(40 + worker)
+        own, numpys = random.Random(seed + worker), np.random.RandomState(seed + worker)
         assert pairs == [(own.getrandbits(62), int(numpys.randint(1 << 62))) for _ in pairs]
 
 

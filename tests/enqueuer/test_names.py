@@ -1,4 +1,4 @@
-"""The names under which programs find the thread side."""
+"""The names under which programs find the classes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import enqueued
 
 pytestmark = pytest.mark.timeout(50)
 NAMES = "Coordinator LooperThread Queue QueueRunner QueueRunnerDef add_queue_runner errors start_queue_runners"
+ENQUEUERS = "Sequence SequenceEnqueuer OrderedEnqueuer GeneratorEnqueuer get_worker_info"
 
 
-@pytest.mark.parametrize("name", NAMES.split())
+@pytest.mark.parametrize("name", [*NAMES.split(), *ENQUEUERS.split()])
 def test_they_are_at_the_top(name: str) -> None:
     """A program changes its import, and nothing else."""
     assert name in enqueued.__all__

@@ -252,6 +252,18 @@ class Safe:
         self.__dict__.update(state, guard=threading.Lock())
 
 
+class Noted(Safe):
+    """Endless; each make is noted as a file in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def __next__(self) -> Any:
+        (self.folder / f"{time.monotonic_ns()}-{os.getpid()}-{threading.get_ident()}").touch()
+        return super().__next__()
+
+
 class Broken(Safe):
     """Raises after three batches."""
 
