@@ -308,16 +308,6 @@ def test_the_recorded_error_wins_over_stragglers(laggard: threading.Thread) -> N
         coord.join([laggard], stop_grace_period_secs=1e-10)
 
 
-def test_the_grace_period_begins_with_the_stop(start: Start) -> None:
-    """However long threads ran before, and however short the period is, those that end in time are no stragglers."""
-    coord = Coordinator()
-    threads = [start(coord.wait_for_stop) for _ in range(4)]
-    stopping = start(coord.request_stop)
-    coord.join(threads, stop_grace_period_secs=SOON_S)
-    stopping.join(SOON_S)
-    assert not any(thread.is_alive() for thread in threads)
-
-
 def test_a_thread_that_would_wait_for_itself_is_told_at_once(start: Start) -> None:
     """Upstream, this never ended."""
     coord, errors = Coordinator(), []

@@ -34,6 +34,18 @@ def test_each_operation_has_a_thread() -> None:
     assert coord._registered_threads == set(threads)
 
 
+def test_an_operations_own_name_goes_before_that_of_its_function() -> None:
+    """Decorated functions often have both."""
+
+    def read() -> None:
+        end()
+
+    read.name = "read_op"  # type: ignore[attr-defined] # as decorators do
+    (thread,) = QueueRunner(ClosedQueue(), [read]).create_threads(start=True)
+    assert thread.name == "QueueRunnerThread-fake-read_op"
+    join([thread])
+
+
 def test_threads_may_be_daemons_and_begin() -> None:
     """As `daemon` and `start` say; without a coordinator there is no thread more."""
     threads = QueueRunner(ClosedQueue(), [end, end]).create_threads(None, None, daemon=True, start=True)

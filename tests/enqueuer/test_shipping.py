@@ -206,6 +206,14 @@ def test_scopes_are_stripped_and_prepended(scope: str) -> None:
     assert entered.to_proto("eval") == definition
 
 
+def test_a_constructor_takes_the_scope_too() -> None:
+    """As `from_proto` does."""
+    entered = QueueRunner(queue_runner_def=SHIPPED, import_scope="eval")
+    assert entered.queue is queue_pipeline.numbers
+    assert proto(entered).queue_name == "eval/queue_pipeline:numbers"
+    assert entered.to_proto("eval") == SHIPPED
+
+
 @pytest.mark.parametrize("scope", ["eval", "tra", "train/q", "train/q/"])
 def test_outside_of_its_scope_there_is_no_definition(scope: str) -> None:
     """A scope is a folder of names, not the beginning of one."""
