@@ -45,6 +45,9 @@ def test_the_grace_period_begins_with_the_stop(monkeypatch: pytest.MonkeyPatch, 
     stopping = threading.Thread(target=stop)
     for one in (thread, stopping):
         one.start()
-    coord.join([thread], **({} if grace_s is None else {"stop_grace_period_secs": grace_s}))
+    if grace_s is None:
+        coord.join([thread])
+    else:
+        coord.join([thread], grace_s)
     stopping.join()
     assert thread.limits == [grace_s or 120]

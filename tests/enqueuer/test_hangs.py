@@ -26,6 +26,7 @@ from enqueuing import (
     NoLength,
     Numbered,
     Odd,
+    SlowEnd,
     Stuck,
     TwoArguments,
     Unpicklable,
@@ -213,36 +214,25 @@ def test_a_stop_while_a_consumer_waits(use_multiprocessing: bool, tmp_path: Path
             rest = pool.submit(list, batches)
             enqueuer.stop(timeout=0.01)
             assert rest.result(SOON_S) == []
+        enqueuer.close(timeout=0.01)
         assert not enqueuer.is_running()
         gate.open()
         enqueuer.stop()
 
 
-def test_a_stop_while_a_consumer_waits_for_the_epoch_to_end() -> None:
-    """The same while `on_epoch_end` runs."""
-    sequence = SlowEnd(2)
-    enqueuer = OrderedEnqueuer(sequence)
-    enqueuer.start(3)
-    batches = enqueuer.get()
-    with ThreadPoolExecutor(1) as pool:
-        rest = pool.submit(list, batches)
-        assert sequence.begun.wait(SOON_S)
-        enqueuer.stop(timeout=0.01)
-        assert len(rest.result(SOON_S)) == 2
-    sequence.go_on.set()
-    enqueuer.stop()
-
-
-class SlowEnd(Numbered):
-    """Its `on_epoch_end` waits."""
-
-    def __init__(self, length: int) -> None:
-        super().__init__(length)
-        self.begun, self.go_on = threading.Event(), threading.Event()
-
-    def on_epoch_end(self) -> None:
-        self.begun.set()
-        assert self.go_on.wait(SOON_S)
+def test_a_stop_while_a_consumer_waits_for_the_epoch_to_end(use_multiprocessing: bool, tmp_path: Path) -> None:
+    """The same while `on_epoch_end` runs, which nobody can interrupt."""
+    with Gate(tmp_path / "gate") as gate:
+        enqueuer = OrderedEnqueuer(SlowEnd(gate.path), use_multiprocessing)
+        enqueuer.start(3)
+        batches = enqueuer.get()
+        with ThreadPoolExecutor(1) as pool:
+            rest = pool.submit(list, batches)
+            waiting.until((tmp_path / "gate.begun").exists, within=SOON_S)
+            enqueuer.stop(timeout=0.01)
+            assert len(rest.result(SOON_S)) == 5
+        gate.open()
+        enqueuer.stop()
 
 
 def test_the_sequence_stops_its_own_run() -> None:

@@ -267,13 +267,17 @@ def test_it_can_be_stopped_at_any_time(use_multiprocessing: bool) -> None:
 
 
 def test_nothing_is_left_after_a_stop() -> None:
-    """All worker threads have ended when it returns."""
+    """All worker threads have ended when it returns, and when a `with` is left."""
     before = threading.active_count()
     enqueuer = started(Numbered(uneven=True), use_multiprocessing=False, workers=4)
     numbers(enqueuer, 3)
     assert threading.active_count() == before + 4
     enqueuer.stop()
     assert threading.active_count() == before
+    with started(Numbered(uneven=True), use_multiprocessing=False, workers=4) as enqueuer:
+        numbers(enqueuer, 3)
+    assert threading.active_count() == before
+    assert not enqueuer.is_running()
 
 
 def test_its_arguments_are_its_attributes() -> None:

@@ -90,6 +90,21 @@ def test_no_more_is_made_ahead_than_was_asked_for(max_queue_size: int) -> None:
         assert max(ahead) == max_queue_size + 1
 
 
+def test_memory_bounds_a_queue_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of what is available: then nothing more is ordered, or the workers wait, until batches are taken."""
+    monkeypatch.setattr("enqueued.pool.memory.available_bytes", lambda: 64 << 20)
+    with Run(sequences.Counting(1000, size=1 << 17), max_queue_size=0) as runner:  # batches of 1 MB
+        engine = runner._engine
+        assert engine is not None
+        feed = engine.feed
+        for first in (0, 20):
+            waiting.until(
+                lambda: feed.ready and (feed.line.room <= 0 or any(one.needs for one in feed.pool.workers())), within=20
+            )
+            assert engine.memory.table.total_bytes <= 16 << 20
+            assert [int(batch[0]) for batch in take(runner, 20)] == list(range(first, first + 20))
+
+
 def test_stopping_ends_every_process() -> None:
     """And again is harmless."""
     with Run(sequences.Counting()) as runner:

@@ -204,16 +204,35 @@ class Locked(Numbered):
 
 
 class Stuck(Numbered):
-    """Batch 2 is not made before a gate is open."""
+    """One batch is not made before a gate is open."""
 
-    def __init__(self, gate: Path) -> None:
+    def __init__(self, gate: Path, index: int = 2) -> None:
         super().__init__()
-        self.gate = gate
+        self.gate, self.index = gate, index
 
     def __getitem__(self, index: int) -> Any:
-        if index == 2:
+        if index == self.index:
             enter(self.gate)
         return super().__getitem__(index)
+
+
+class SlowEnd(Stuck):
+    """Its `on_epoch_end` goes through the gate, not its batches; a file beside the gate says that it has begun."""
+
+    def __init__(self, gate: Path) -> None:
+        super().__init__(gate, index=-1)
+
+    def on_epoch_end(self) -> None:
+        self.gate.with_suffix(".begun").touch()
+        enter(self.gate)
+
+
+class Arriving(Stuck):
+    """Does not arrive in its pool before the gate is open."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        enter(self.gate)
 
 
 def count(stop: int | None, kind: Any = None) -> Iterator[Any]:

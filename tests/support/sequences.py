@@ -96,6 +96,16 @@ class Growing(Counting):
         self.ended_in.append(os.getpid())
 
 
+class Packed(Growing):
+    """Counts how often it is pickled."""
+
+    packed = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.packed += 1
+        return self.__dict__
+
+
 class Holding(Growing):
     """The same with something that cannot be pickled."""
 
