@@ -1,8 +1,8 @@
 """enqueued feeds training jobs from one shared queue of batches.
 
-What a trainer needs is `Client`; what a source may use is `rng` and `get_worker_info`; what makes batches within one
-program, without a daemon, are the enqueuers. Names are imported when they are first used, so that `import enqueued`
-costs nothing and a trainer never loads the daemon.
+What a trainer needs is `Client`; what a source may use is `rng`, `get_worker_info` and `empty`; what makes batches
+within one program, without a daemon, are the enqueuers. Names are imported when they are first used, so that
+`import enqueued` costs nothing and a trainer never loads the daemon.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from enqueued.enqueuer.ordered import OrderedEnqueuer as OrderedEnqueuer
     from enqueued.enqueuer.runner import QueueRunner as QueueRunner
     from enqueued.enqueuer.sequence import Sequence as Sequence
+    from enqueued.source.building import empty as empty
     from enqueued.source.seeding import WorkerInfo as WorkerInfo
     from enqueued.source.seeding import get_worker_info as get_worker_info
     from enqueued.source.seeding import rng as rng
@@ -45,6 +46,7 @@ _HOMES = {
     "SequenceEnqueuer": "enqueued.enqueuer.enqueuer",
     "WorkerInfo": "enqueued.source.seeding",
     "add_queue_runner": "enqueued.enqueuer.collection",
+    "empty": "enqueued.source.building",
     "errors": "enqueued.errors",
     "get_worker_info": "enqueued.source.seeding",
     "rng": "enqueued.source.seeding",
@@ -66,6 +68,7 @@ __all__ = [
     "WorkerInfo",
     "__version__",
     "add_queue_runner",
+    "empty",
     "errors",
     "get_worker_info",
     "rng",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -27,35 +28,39 @@ class Encoded:
     `nbytes` is the whole size: prefix, header, padding and leaves.
     """
 
-    __slots__ = ("_layout", "_leaves", "nbytes")
+    __slots__ = ("layout", "leaves", "nbytes")
 
     def __init__(self, layout: Layout, leaves: list[Array]) -> None:
-        self._layout = layout
-        self._leaves = leaves
+        self.layout = layout
+        self.leaves = leaves
         self.nbytes = layout.nbytes
 
     @property
     def header(self) -> bytes:
         """The msgpack header alone."""
-        return self._layout.header
+        return self.layout.header
 
-    def write_into(self, target: memoryview) -> None:
+    def write_into(self, target: memoryview, there: Collection[int] = ()) -> None:
         """Writes the batch to the first `nbytes` of a writable `target` of bytes.
 
-        Each leaf is copied once, straight from its array, in C order. What lies between leaves in `target` stays
-        as it was in a large batch, and is not part of what is decoded.
+        Each leaf is copied once, straight from its array, in C order, but for those (by number) that are `there`.
         """
-        layout = self._layout
-        if self.nbytes <= JOINED_BYTES:
+        layout = self.layout
+        if self.nbytes <= JOINED_BYTES and not there:
             parts = [layout.prefix]
-            for leaf, gap in zip(self._leaves, layout.gaps, strict=True):
+            for leaf, gap in zip(self.leaves, layout.gaps, strict=True):
                 parts.append(leaf.tobytes())
                 parts.append(gap)
             target[: self.nbytes] = b"".join(parts)
             return
         target[: len(layout.prefix)] = layout.prefix
-        for leaf, shape, dtype, start in zip(self._leaves, layout.shapes, layout.dtypes, layout.starts, strict=True):
-            _ndarray(shape, dtype, target, start)[...] = leaf
+        places = zip(layout.starts, layout.gaps, [*layout.starts[1:], self.nbytes], strict=True)
+        for number, (start, gap, after) in enumerate(places):
+            if number not in there:
+                array: Array = _ndarray(layout.shapes[number], layout.dtypes[number], target, start)
+                array[...] = self.leaves[number]
+            if gap:
+                target[after - len(gap) : after] = gap
 
 
 def encode(batch: Any) -> Encoded:

@@ -9,8 +9,8 @@ from typing import Any
 
 from enqueued.errors import LoadError
 from enqueued.pool.channel import Message
+from enqueued.pool.lanes import work
 from enqueued.pool.sent import Sent, SentWorker
-from enqueued.pool.worker import work
 from enqueued.source.indexed import IndexedSource
 from enqueued.source.load import build, indexed_source
 from enqueued.source.spec import SourceSpec

@@ -7,15 +7,9 @@ longer than that to make is told at once, and what was held back is told beside 
 from __future__ import annotations
 
 import contextlib
-import faulthandler
-import os
-import socket
-import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from queue import SimpleQueue
 from typing import Any
 
 from enqueued.arena.segment import Slot
@@ -25,13 +19,12 @@ from enqueued.codec.encode import Encoded, encode
 from enqueued.errors import EncodeError, LoadError, SourceError
 from enqueued.pool.canary import CANARY, checksum
 from enqueued.pool.channel import Channel, Message, shorten
-from enqueued.pool.lifeline import name_process
+from enqueued.pool.draft import Draft
 from enqueued.pool.page import Page
 from enqueued.pool.parcel import Parcel
+from enqueued.source.building import build_in
 from enqueued.source.failure import source_error
 from enqueued.source.indexed import IndexedSource
-from enqueued.source.load import run_worker_init
-from enqueued.source.seeding import OPENING, WorkerInfo, enter, seed_generators
 from enqueued.source.streamed import EndOfEpoch, StreamedSource
 
 _TOGETHER_S = 500e-6
@@ -57,6 +50,8 @@ class Worker:
         self._channel = channel
         self._page = page
         self._arena = Arena(number, self._publish, lambda segment: channel.send({"closed": [segment]}))
+        self._drafts: list[Draft] = []
+        """One for each lane."""
         self._orders: deque[Position] = deque()
         self._made: list[tuple[int, int, int, int, int, int]] = []
         self._canaries: list[tuple[int, str, str]] = []
@@ -76,6 +71,7 @@ class Worker:
 
     def run(self) -> None:
         """Make batches until the daemon says stop or is gone."""
+        self._enter_lane()
         try:
             while True:
                 if not self._orders:
@@ -138,6 +134,13 @@ class Worker:
         except BaseException as error:
             return 0, self._failure(error, epoch, -1)
 
+    def _enter_lane(self) -> int:
+        """This thread makes batches from now on: the number of its lane."""
+        draft = Draft(lambda nbytes: self._take(nbytes), self._give)
+        build_in(draft.empty)
+        self._drafts.append(draft)
+        return len(self._drafts) - 1
+
     # -- making -------------------------------------------------------------------------------------------------
 
     def _make(self, lane: int, epoch: int, index: int) -> None:
@@ -147,7 +150,7 @@ class Worker:
         began = time.monotonic()
         self._page.begin(lane, epoch, index)
         try:
-            made = self._make_slot(epoch, index)
+            made = self._make_slot(self._drafts[lane], epoch, index)
             if made is not None:
                 slot, waited_s = made
                 make_us = int((time.monotonic() - began - waited_s) * 1e6)
@@ -176,26 +179,41 @@ class Worker:
         with self._lock:
             self._channel.send({"canary": [told]})
 
-    def _make_slot(self, epoch: int, index: int) -> tuple[Slot, float] | None:
+    def _make_slot(self, draft: Draft, epoch: int, index: int) -> tuple[Slot, float] | None:
+        """The slot of the batch at a position, and for how long it waited for memory; None after an epoch's end."""
         source = self._source
-        if isinstance(source, StreamedSource):
-            if epoch <= self._ended:
-                return None
-            batch = self._next(source, epoch, index)
-        else:
-            batch = source.make(epoch, index)
-        encoded = self._encode(batch)
-        found = self._take(encoded.nbytes)
-        waited_s = 0.0
-        if found is None:
-            began = time.monotonic()
-            found = self._wait_for_memory(encoded.nbytes, epoch, index)
-            waited_s = time.monotonic() - began
-        slot, memory = found
-        encoded.write_into(memory)
-        if index == 0 and self.keeps_canaries and isinstance(encoded, Encoded) and isinstance(source, IndexedSource):
-            self._canaries.append((epoch, checksum(encoded), ""))
-        return slot, waited_s
+        if isinstance(source, StreamedSource) and epoch <= self._ended:
+            return None
+        draft.begin()
+        try:
+            batch = (
+                self._next(source, epoch, index) if isinstance(source, StreamedSource) else source.make(epoch, index)
+            )
+            encoded = self._encode(batch)
+            plain = encoded if isinstance(encoded, Encoded) else None
+            if index == 0 and self.keeps_canaries and plain is not None and isinstance(source, IndexedSource):
+                self._canaries.append((epoch, checksum(plain), ""))
+            built = draft.write(plain) if draft.asked and plain is not None else None
+            if built is None:
+                slot, memory, waited_s = self._find(encoded.nbytes, epoch, index)
+                encoded.write_into(memory)
+                return slot, waited_s
+            del batch, encoded, plain
+            if draft.release():
+                return built[0], 0.0
+            slot, memory, waited_s = self._find(built[0].nbytes, epoch, index)
+            memory[:] = built[1]  # the source has kept an array of it, and may write to that
+            return slot, waited_s
+        finally:
+            draft.end()
+
+    def _find(self, nbytes: int, epoch: int, index: int) -> tuple[Slot, memoryview, float]:
+        """A slot, its memory, and how long it took to be given some."""
+        found = self._take(nbytes)
+        if found is not None:
+            return *found, 0.0
+        began = time.monotonic()
+        return *self._wait_for_memory(nbytes, epoch, index), time.monotonic() - began
 
     def _next(self, source: StreamedSource, epoch: int, index: int) -> Any:
         try:
@@ -219,6 +237,9 @@ class Worker:
 
     def _take(self, nbytes: int) -> tuple[Slot, memoryview] | None:
         return self._arena.take(nbytes)
+
+    def _give(self, slot: Slot) -> None:
+        self._arena.give(slot.segment, slot.offset)
 
     def _wait_for_memory(self, nbytes: int, epoch: int, index: int) -> tuple[Slot, memoryview]:
         self._tell()
@@ -273,101 +294,3 @@ class Worker:
 
     def _publish(self, segment: int, fd: int, size: int) -> None:
         self._channel.send({"segment": [segment, size]}, (fd,))
-
-
-class ThreadedWorker(Worker):
-    """One worker with several lanes, for sources that release the GIL: one thread reads orders, the others make."""
-
-    def __init__(
-        self,
-        source: IndexedSource | StreamedSource,
-        number: int,
-        name: str,
-        channel: Channel,
-        page: Page,
-        *,
-        info: WorkerInfo,
-        lanes: int,
-    ) -> None:
-        super().__init__(source, number, name, channel, page)
-        self._source.seeds_globals = False  # they are shared by all threads, so no order could be promised
-        seed_generators(info.seed, number, OPENING)  # but no two workers begin alike
-        self._info = info
-        self._lanes = lanes
-        self._queue: SimpleQueue[Position] = SimpleQueue()
-        self._lock = threading.Condition()
-
-    def run(self) -> None:
-        for lane in range(self._lanes):
-            threading.Thread(target=self._make_for_ever, args=(lane,), name=f"lane {lane}", daemon=True).start()
-        try:
-            while True:
-                message = self._channel.receive(wait=True)
-                with self._lock:
-                    self._obey(message)
-                    self._lock.notify_all()
-        except Stopped:
-            return
-
-    def _make_for_ever(self, lane: int) -> None:
-        enter(self._info, whole_process=False)
-        while True:
-            self._make(lane, *self._queue.get())
-            self._page.rest(lane)
-            with self._lock:
-                self._tell()
-
-    def _order(self, epoch: int, indices: range) -> None:
-        for index in indices:
-            self._queue.put((epoch, index))
-
-    def _order_canary(self, epoch: int) -> None:
-        self._queue.put((epoch, CANARY))
-
-    def _take(self, nbytes: int) -> tuple[Slot, memoryview] | None:
-        with self._lock:
-            return self._arena.take(nbytes)
-
-    def _wait_for_memory(self, nbytes: int, epoch: int, index: int) -> tuple[Slot, memoryview]:
-        asked = -1
-        with self._lock:
-            while (found := self._arena.take(nbytes)) is None:
-                if asked != self._grants:  # what was granted since may have gone to another lane
-                    asked = self._grants
-                    self._channel.send({"need": [epoch, index, self._arena.missing(nbytes)]})
-                self._lock.wait()
-            return found
-
-
-def work(source: IndexedSource | StreamedSource, worker: Message, fds: list[int], kind: type[Worker] = Worker) -> None:
-    """Be worker `worker` until told to stop: entered in a forked child, or in a fresh interpreter."""
-    number, seat, lanes = worker["number"], worker["seat"], worker["lanes"]
-    channel, page = Channel(socket.socket(fileno=fds[0])), Page(fds[1], lanes)
-    os.close(fds[1])
-    name = f"worker {seat} (pid {os.getpid()})"
-    name_process(f"enq-worker-{seat}")
-    faulthandler.enable()
-    info = WorkerInfo(
-        id=seat,
-        num_workers=worker["workers"],
-        replica=seat if isinstance(source, StreamedSource) else 0,
-        replicas=source.spec.replicas,
-        seed=source.spec.seed,
-    )
-    enter(info)
-    import numpy.random  # noqa: F401 - a fresh interpreter must have it before the first position is seeded
-
-    try:
-        run_worker_init(source.spec, source, info)
-    except LoadError as error:
-        channel.send({"broken": {"message": shorten(str(error)), "traceback": shorten(error.traceback)}})
-        return
-    run: Callable[[], None]
-    if worker["threads"]:
-        run = ThreadedWorker(source, number, name, channel, page, info=info, lanes=lanes).run
-    else:
-        run = kind(source, number, name, channel, page).run
-    channel.send({"up": os.getpid()})
-    run()
-    sys.stdout.flush()
-    sys.stderr.flush()

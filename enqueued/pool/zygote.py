@@ -19,11 +19,12 @@ import msgpack
 from enqueued.errors import EnqueuedError, LoadError, SourceError
 from enqueued.pool.channel import Channel, Message, shorten
 from enqueued.pool.children import Wakeup, ended, ending
+from enqueued.pool.lanes import work
 from enqueued.pool.lifeline import adopt_orphans, hang_on, name_process
 from enqueued.pool.modules import digest, loaded_versions, source_file
 from enqueued.pool.sent import Sent, SentWorker
 from enqueued.pool.spawned import find_unpicklable, spawn_worker, spawn_zygote
-from enqueued.pool.worker import Worker, work
+from enqueued.pool.worker import Worker
 from enqueued.source.files import open_regular_files
 from enqueued.source.image import fork_hazard
 from enqueued.source.indexed import IndexedSource
