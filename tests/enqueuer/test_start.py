@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+import waiting
 from enqueued import OrderedEnqueuer
+from enqueued.enqueuer import nursery
 from enqueuing import Arriving, Stuck, numbers
 from gate import Gate
+from runs import children
 
 pytestmark = pytest.mark.timeout(30)
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -34,6 +38,20 @@ def test_a_start_waits_for_no_process(tmp_path: Path) -> None:
         assert enqueuer.is_running()
         gate.open()
         assert numbers(enqueuer, 3) == [0, 1, 2]
+
+
+def test_a_stop_while_the_sequence_arrives(tmp_path: Path) -> None:
+    """Who waits for the first batch gets the end, and nothing is left of the processes, which wait for the gate."""
+    with Gate(tmp_path / "gate") as gate:
+        enqueuer = OrderedEnqueuer(Arriving(gate.path), True)
+        enqueuer.start(2)
+        with ThreadPoolExecutor(1) as pool:
+            rest = pool.submit(numbers, enqueuer)
+            waiting.until((tmp_path / "gate.arriving").exists, within=20)
+            enqueuer.stop()
+            assert rest.result(10) == []
+            nursery.close()
+            assert children() == set()
 
 
 FORGOTTEN = """

@@ -228,10 +228,11 @@ class SlowEnd(Stuck):
 
 
 class Arriving(Stuck):
-    """Does not arrive in its pool before the gate is open."""
+    """Does not arrive in its pool before the gate is open; a file beside the gate says that it is on its way."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self.gate.with_suffix(".arriving").touch()
         enter(self.gate)
 
 
