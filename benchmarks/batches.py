@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+import enqueued
+
 Pair = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 ENDLESS = 10**9
@@ -67,6 +69,21 @@ class Ready:
     def __getitem__(self, index: int) -> Pair:
         """One of the ready batches."""
         return self._batches[index % len(self._batches)]
+
+
+class Filled(Ready):
+    """A Sequence that fills arrays of its own anew for each batch; in the slot with `in_place`."""
+
+    def __init__(self, size: str, in_place: bool = False) -> None:
+        super().__init__(size)
+        self._empty = enqueued.empty if in_place else np.empty
+
+    def __getitem__(self, index: int) -> Pair:
+        """A copy of one of the ready batches."""
+        data, labels = (self._empty(array.shape, array.dtype) for array in super().__getitem__(index))
+        for made, array in zip((data, labels), super().__getitem__(index), strict=True):
+            np.copyto(made, array)
+        return data, labels
 
 
 class Consumer:

@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks.batches import SIZES, Size
 
 ALL = tuple(SIZES)
+LARGE = ("big", "mid")
 
 
 def _nothing() -> dict[str, float]:
@@ -68,6 +69,14 @@ SYSTEMS = {
     for system in (
         System("enqueued", "enqueued, same host", "daemon:served"),
         System("enqueued-tcp", "enqueued, tcp on loopback", "daemon:served", {"tcp": True}),
+        System("enqueued-filled", "enqueued, arrays filled anew", "daemon:served", {"source": "Filled"}, sizes=LARGE),
+        System(
+            "enqueued-in-place",
+            "enqueued, filled in place",
+            "daemon:served",
+            {"source": "Filled", "in_place": True},
+            sizes=LARGE,
+        ),
         System("torch", "PyTorch DataLoader, 1 worker", "dataloader:loaded", needs="torch"),
         System("torch-tuned", "PyTorch DataLoader, tuned", "dataloader:loaded", {"tuned": True}, needs="torch"),
         _pyzmq("ipc", 10, "pyzmq PUSH/PULL, ipc, mark 10"),

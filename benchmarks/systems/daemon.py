@@ -47,12 +47,12 @@ def started(source: str, *flags: str, **arguments: Any) -> Iterator[tuple[str, i
 
 
 @contextmanager
-def served(size: Size, folder: Path, *, tcp: bool = False) -> Iterator[Feed]:
+def served(size: Size, folder: Path, *, tcp: bool = False, source: str = "Ready", **arguments: Any) -> Iterator[Feed]:
     """Batches of a daemon: through shared memory, or as frames over loopback with `tcp`."""
     flags = ["--workers", "1", "--max-queue-size", str(size.queue)]
     if tcp:
         flags += ["--bind", "tcp://127.0.0.1:*"]
-    with started("benchmarks.batches:Ready", *flags, size=size.name) as (endpoint, pid):
+    with started(f"benchmarks.batches:{source}", *flags, size=size.name, **arguments) as (endpoint, pid):
         with Client(endpoint, prefetch=size.prefetch, batch_timeout=30) as client:
             where = client.stats()["endpoints"][1] if tcp else endpoint
             if not tcp:

@@ -27,10 +27,7 @@ _REMEDY = (
 
 
 def checksum(encoded: Encoded) -> str:
-    """The checksum of a batch: 16 hexadecimal digits that follow from its encoded bytes alone.
-
-    In a slot there may be anything between the leaves of a large batch, so the bytes are written once more.
-    """
+    """The checksum of a batch: 16 hexadecimal digits that follow from its encoded bytes alone."""
     memory = bytearray(encoded.nbytes)
     encoded.write_into(memoryview(memory))
     return hashlib.blake2b(memory, digest_size=8).hexdigest()
