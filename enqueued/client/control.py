@@ -89,7 +89,8 @@ class Control:
 def _connect(place: Place, timeout_s: float) -> socket.socket:
     if place.path is None:
         raise Gone("a daemon is controlled on its own host, over ipc://")
-    if not trusted(Path(place.path).parent):
+    folder = Path(place.path).parent
+    if folder.exists() and not trusted(folder):
         raise Gone("the folder belongs to another user, or everybody may write to it")
     path = place.path + CONTROL
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)

@@ -92,7 +92,8 @@ def reach(place: Place) -> HandOff | None:
     """A connection to the hand-off of a daemon on this host, None for one elsewhere. Raises `Gone`."""
     if place.path is None:
         return None
-    if not trusted(Path(place.path).parent):
+    folder = Path(place.path).parent
+    if folder.exists() and not trusted(folder):
         raise Gone("the folder belongs to another user, or everybody may write to it")
     try:
         return HandOff(place.path + HAND_OFF)

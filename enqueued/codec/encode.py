@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from typing import Any
 
@@ -39,6 +40,12 @@ class Encoded:
     def header(self) -> bytes:
         """The msgpack header alone."""
         return self.layout.header
+
+    def checksum(self) -> str:
+        """16 hexadecimal digits that follow from the bytes of the batch alone."""
+        memory = bytearray(self.nbytes)
+        self.write_into(memoryview(memory))
+        return hashlib.blake2b(memory, digest_size=8).hexdigest()
 
     def write_into(self, target: memoryview, there: Collection[int] = ()) -> None:
         """Writes the batch to the first `nbytes` of a writable `target` of bytes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 from enqueued.enqueuer.forking import ways_out, why_not
@@ -95,8 +96,15 @@ def _check_main() -> None:
 
 
 def _is_guarded(path: str) -> bool:
+    """Whether a file asks somewhere whether it is the main program."""
     try:
         with open(path, "rb") as file:
-            return b"__name__" in file.read()
-    except OSError:
+            nodes = list(ast.walk(ast.parse(file.read())))
+    except (OSError, SyntaxError, ValueError):
         return False
+    questions = [[node.left, *node.comparators] for node in nodes if isinstance(node, ast.Compare)]
+    return any(
+        any(isinstance(one, ast.Name) and one.id == "__name__" for one in question)
+        and any(isinstance(one, ast.Constant) and one.value == "__main__" for one in question)
+        for question in questions
+    )

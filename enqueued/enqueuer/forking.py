@@ -10,6 +10,7 @@ import types
 from contextlib import suppress
 from typing import Any
 
+from enqueued.errors import LoadError
 from enqueued.pool.parcel import Parcel
 from enqueued.source.image import maps_cuda
 
@@ -60,6 +61,11 @@ def _threads(path: str) -> int:
 def ways_out(user: Any, unpicklable: Exception, hazard: str) -> str:
     """What is told when an object can neither be pickled nor forked."""
     name = type(user).__qualname__
+    if isinstance(unpicklable, LoadError):
+        return (
+            f"{name} goes to its worker processes by pickle, and they cannot import its class: {unpicklable}. To fork "
+            f"this program instead is not safe, because {hazard}. Or use threads: use_multiprocessing=False"
+        )
     what = f"the {name}" if name != "generator" else "a plain generator"
     ways = "open it in worker_init(self, info), which each worker calls, leave it out of __getstate__"
     if isinstance(user, types.GeneratorType):

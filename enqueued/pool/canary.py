@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections import Counter
-
-from enqueued.codec.encode import Encoded
 
 log = logging.getLogger("enqueued.pool")
 
@@ -24,13 +21,6 @@ _TRIES = 3
 _REMEDY = (
     "Does it hold a generator of its own that nobody seeds, such as default_rng()? Seed it, or draw from enqueued.rng()"
 )
-
-
-def checksum(encoded: Encoded) -> str:
-    """The checksum of a batch: 16 hexadecimal digits that follow from its encoded bytes alone."""
-    memory = bytearray(encoded.nbytes)
-    encoded.write_into(memoryview(memory))
-    return hashlib.blake2b(memory, digest_size=8).hexdigest()
 
 
 class Canaries:

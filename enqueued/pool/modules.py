@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import inspect
 import os
 import sys
@@ -11,6 +10,7 @@ import sysconfig
 from types import ModuleType
 
 from enqueued.errors import LoadError
+from enqueued.pool.watch import Version, digest, modified_ns
 from enqueued.source.load import import_attribute
 from enqueued.source.spec import SourceSpec
 
@@ -23,26 +23,6 @@ _OTHERS = tuple(
         *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")},
     )
 )
-
-Version = tuple[str, int, str]
-"""A file, when it was last modified (ns), and the hash of its bytes."""
-
-
-def digest(path: str) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of a file; empty when it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()[:16]
-    except OSError:
-        return ""
-
-
-def modified_ns(path: str) -> int:
-    """When a file was last modified; 0 when it is not there."""
-    try:
-        return os.stat(path).st_mtime_ns
-    except OSError:
-        return 0
 
 
 def source_file(spec: SourceSpec) -> str:

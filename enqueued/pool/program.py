@@ -65,7 +65,7 @@ class Program:
             os.chdir(self.folder)
         process: Any = current_process()
         process.authkey = self.authkey
-        process._inheriting = True  # by which multiprocessing, and `start`, know that this is not the program itself
+        process._inheriting = True  # by which multiprocessing knows that this is not the program itself
         try:
             if self.main_name:
                 spawn.prepare({"init_main_from_name": self.main_name})

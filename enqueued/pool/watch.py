@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable
 
-from enqueued.pool.modules import Version, digest, modified_ns
+Version = tuple[str, int, str]
+"""A file, when it was last modified (ns), and the hash of its bytes."""
+
+
+def digest(path: str) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of a file; empty when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()[:16]
+    except OSError:
+        return ""
+
+
+def modified_ns(path: str) -> int:
+    """When a file was last modified; 0 when it is not there."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 class Watch:

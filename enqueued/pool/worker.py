@@ -17,7 +17,7 @@ from enqueued.arena.writer import Arena
 from enqueued.batch import Position
 from enqueued.codec.encode import Encoded, encode
 from enqueued.errors import EncodeError, LoadError, SourceError
-from enqueued.pool.canary import CANARY, checksum
+from enqueued.pool.canary import CANARY
 from enqueued.pool.channel import Channel, Message, shorten
 from enqueued.pool.draft import Draft
 from enqueued.pool.page import Page
@@ -173,7 +173,7 @@ class Worker:
         assert isinstance(self._source, IndexedSource)
         self._page.begin(lane, epoch, 0)
         try:
-            told = (epoch, checksum(encode(self._source.make(epoch, 0))), "")
+            told = (epoch, encode(self._source.make(epoch, 0)).checksum(), "")
         except BaseException as error:
             told = (epoch, "", self._failure(error, epoch, 0)["message"])
         with self._lock:
@@ -192,7 +192,7 @@ class Worker:
             encoded = self._encode(batch)
             plain = encoded if isinstance(encoded, Encoded) else None
             if index == 0 and self.keeps_canaries and plain is not None and isinstance(source, IndexedSource):
-                self._canaries.append((epoch, checksum(plain), ""))
+                self._canaries.append((epoch, plain.checksum(), ""))
             built = draft.write(plain) if draft.asked and plain is not None else None
             if built is None:
                 slot, memory, waited_s = self._find(encoded.nbytes, epoch, index)

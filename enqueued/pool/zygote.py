@@ -21,9 +21,10 @@ from enqueued.pool.channel import Channel, Message, shorten
 from enqueued.pool.children import Wakeup, ended, ending
 from enqueued.pool.lanes import work
 from enqueued.pool.lifeline import adopt_orphans, hang_on, name_process
-from enqueued.pool.modules import digest, loaded_versions, source_file
+from enqueued.pool.modules import loaded_versions, source_file
 from enqueued.pool.sent import Sent, SentWorker
 from enqueued.pool.spawned import find_unpicklable, spawn_worker, spawn_zygote
+from enqueued.pool.watch import digest
 from enqueued.pool.worker import Worker
 from enqueued.source.files import open_regular_files
 from enqueued.source.image import fork_hazard

@@ -185,7 +185,7 @@ if __name__ == "__main__":
         for batch in enqueuer.get(): print(batch)
     except Own as error: print("own", error)
 """
-UNGUARDED = GUARDED.replace('if __name__ == "__main__":', "if True:").replace("__name__)", '"x")')
+UNGUARDED = GUARDED.replace('if __name__ == "__main__":', "if True:")
 FORGOTTEN = GUARDED.replace("index == 3", "False").replace("print(batch)", "break")
 
 
@@ -198,10 +198,20 @@ def test_a_sequence_of_the_main_module_is_found_there(tmp_path: Path) -> None:
 
 
 def test_a_program_without_a_guard_is_forked(tmp_path: Path) -> None:
-    """It is never run a second time."""
+    """It is never run a second time, also if it knows its name for other reasons."""
     found = run_program(UNGUARDED, tmp_path)
     assert found.stderr == ""
-    assert found.stdout.splitlines() == ["imported as x", "[0 0 0]", "[1 1 1]", "[2 2 2]", "own mine"]
+    assert found.stdout.splitlines() == ["imported as __main__", "[0 0 0]", "[1 1 1]", "[2 2 2]", "own mine"]
+
+
+def test_a_program_without_a_guard_that_may_not_be_forked_is_told_of_it(tmp_path: Path) -> None:
+    """Its class could be pickled: what is missing is the guard."""
+    threaded = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    found = run_program(threaded + UNGUARDED, tmp_path)
+    last = found.stderr.strip().splitlines()[-1]
+    assert 'put what starts an enqueuer under if __name__ == "__main__"' in last
+    assert "threads are running in this program" in last
+    assert "cannot be pickled" not in last
 
 
 def test_a_program_that_forgets_to_stop_ends(tmp_path: Path) -> None:

@@ -35,6 +35,13 @@ def test_importing_the_library_loads_nothing() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_daemon_does_without_numpy() -> None:
+    """It never looks into a batch, and 13 MB of its memory would be NumPy's."""
+    asked = "import sys, enqueued.server.daemon; print(sorted({'numpy', 'zmq'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.strip() == "['zmq']"
+
+
 def test_the_command_is_installed() -> None:
     """The environment's `enqueued` is this command line."""
     (point,) = entry_points(group="console_scripts", name="enqueued")
