@@ -14,6 +14,7 @@ import pytest
 import sequences
 import waiting
 from enqueued.arena.segment import SMALL
+from enqueued.enqueuer import nursery
 from enqueued.enqueuer.runners import Ended
 from runs import Run, nothing_left, take
 
@@ -116,6 +117,21 @@ def test_stopping_ends_every_process() -> None:
         assert not runner.running
         with pytest.raises(Ended):
             runner.take()
+
+
+@pytest.mark.parametrize("sequence", [sequences.Counting(), sequences.Hanging(first=2)], ids=["idle", "hanging"])
+def test_nothing_is_left_of_the_pool_when_a_stop_returns(sequence: Any) -> None:
+    """Not one process of its group, however busy they are."""
+    with Run(sequence, workers=3) as runner:
+        take(runner, 2)
+        engine = runner._engine
+        assert engine is not None
+        root = engine.feed.pool._root
+        assert isinstance(root, nursery.PlantedRoot)
+        runner.stop(None)
+        assert root.pid
+        with pytest.raises(ProcessLookupError):
+            os.killpg(root.pid, 0)
 
 
 def test_a_shuffled_order_follows_from_the_global_generator() -> None:

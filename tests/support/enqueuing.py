@@ -228,11 +228,11 @@ class SlowEnd(Stuck):
 
 
 class Arriving(Stuck):
-    """Does not arrive in its pool before the gate is open; a file beside the gate says that it is on its way."""
+    """Does not arrive in its pool before the gate is open; a file beside it tells the process."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.gate.with_suffix(".arriving").touch()
+        self.gate.with_name(f"{os.getpid()}.arriving").touch()
         enter(self.gate)
 
 
