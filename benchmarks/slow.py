@@ -1,11 +1,11 @@
-"""Sources that take their time before the first batch: to be built, or to be imported."""
+"""Sources that take their time: to be built, to be imported, or for each batch."""
 
 from __future__ import annotations
 
 import importlib
 import time
 
-from benchmarks.batches import SIZES, Pair
+from benchmarks.batches import SIZES, Pair, Ready
 
 
 class Built:
@@ -23,6 +23,19 @@ class Built:
     def __getitem__(self, index: int) -> Pair:
         """The same one each time."""
         return self._batch
+
+
+class Sleeping(Ready):
+    """Small batches that take `seconds` each and no CPU time, as those do that wait for a disk or a network."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("small")
+        self._seconds = seconds
+
+    def __getitem__(self, index: int) -> Pair:
+        """One of the ready batches, later."""
+        time.sleep(self._seconds)
+        return super().__getitem__(index)
 
 
 class Heavy(Built):

@@ -66,7 +66,7 @@ def _feed(client: Client, endpoint: str, pid: int) -> Feed:
     def usage() -> dict[str, float]:
         stats = query("stats", endpoint)
         stream = stats["streams"][0]
-        worker_s = sum(_cpu_s(worker["pid"]) for worker in stream["workers"])
+        worker_s = sum(cpu_s(worker["pid"]) for worker in stream["workers"])
         counters = {
             "daemon_cpu_s": stats["cpu_s"],
             "worker_cpu_s": worker_s,
@@ -79,7 +79,7 @@ def _feed(client: Client, endpoint: str, pid: int) -> Feed:
 
     def facts() -> dict[str, Any]:
         stream = query("stats", endpoint)["streams"][0]
-        held = _resident(pid)
+        held = resident(pid)
         return {
             "daemon_rss_bytes": held["RssAnon"] + held["RssFile"],
             "slots_mapped_bytes": held["RssShmem"],
@@ -91,13 +91,13 @@ def _feed(client: Client, endpoint: str, pid: int) -> Feed:
     return Feed((batch.data for batch in client.batches()), usage, facts)
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """User and system time of a process, in steps of 10 ms."""
     words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _resident(pid: int) -> dict[str, int]:
+def resident(pid: int) -> dict[str, int]:
     """Resident bytes by kind; what a daemon maps of the slots is RssShmem."""
     lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if words and words[0].startswith("Rss")}
