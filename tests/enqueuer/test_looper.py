@@ -90,6 +90,19 @@ def test_it_calls_its_target_until_the_stop() -> None:
     assert calls == [((1, 2), {"x": 3})] * 3
 
 
+def test_without_an_interval_calls_follow_each_other() -> None:
+    """Nothing is waited for between them."""
+    clock, calls = Clock(waits=100), []
+
+    def target() -> None:
+        calls.append(clock.now)
+        if len(calls) == 3:
+            clock.request_stop()
+
+    LooperThread(clock, None, target).run()
+    assert (len(calls), clock.waited) == (3, [])
+
+
 @pytest.mark.parametrize("interval", [None, 0, 1e-6])
 def test_loop_makes_one_and_starts_it(interval: float | None) -> None:
     """With the same arguments."""
