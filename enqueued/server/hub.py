@@ -282,7 +282,8 @@ class Hub:
             elif now > until:
                 del self._suspects[name]
         for session in self._by_name.values():
-            session.settle()
+            if session.frames:
+                session.settle()
         for session in list(self._lingering):
             session.settle()
             if not session.held and not session.pinned:

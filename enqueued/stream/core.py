@@ -18,6 +18,10 @@ from enqueued.stream.window import FAILED, ORDERED, READY, WAITING, Entry
 
 DEATHS = 3
 """A position that has killed this many workers is given up."""
+_MANY = 32
+"""With so many groups it is not seen in every turn which of them have stopped..."""
+_LOOK_S = 0.01
+"""... but so often."""
 
 
 class Stream(Delivery):
@@ -44,6 +48,8 @@ class Stream(Delivery):
         super().__init__(name, indexed=indexed, max_queue_size=max_queue_size, lag_timeout_s=lag_timeout_s, now=now)
         self.reorder_window = reorder_window
         self.made_count = self.failed_count = self.skipped_count = 0
+        self._look_at = 0.0
+        """When it is seen next which groups have stopped."""
         self._retries = retries
         self._skip = skip
         if epochs is not None:
@@ -212,8 +218,10 @@ class Stream(Delivery):
         if self._restored:
             self._dirty.update(dict.fromkeys(self._restored))
             self._restored = [group for group in self._restored if now < group.held_until]
-        if len(self.groups) > 1 and self.waited_for() != self.holders:
-            self.rehold()
+        if len(self.groups) > 1 and now >= self._look_at:
+            self._look_at = now + _LOOK_S if len(self.groups) > _MANY else 0.0
+            if self.waited_for() != self.holders:
+                self.rehold()
 
     # -- for the stats ------------------------------------------------------------------------------------------
 
