@@ -134,8 +134,10 @@ class Engine:
         self.ends = EpochEnds()
         self.waiting = False
         """Whether a consumer waits, or is about to."""
-        self.changed: Callable[[], tuple[int, ...] | None] | None = None
-        """Packs the sequence anew, after `on_epoch_end`, or has the consumer fork it; None where there is no hook."""
+        self.pack: Callable[[], tuple[int, ...] | None] = tuple
+        """Packs the sequence as it is now, or has the consumer fork it: then it gives None."""
+        self.hooked = False
+        """Whether the sequence does something between epochs; else it is packed anew when its length has changed."""
         self.shuffles = False
         self.on_end: Callable[[], None] = lambda: None
         """Called when every process has ended."""
@@ -150,6 +152,8 @@ class Engine:
             spec, options, reactor=self._loop, memory=self.memory, on_open=self._open, on_broken=self._break
         )
         self._counts: dict[int, int] = {}
+        self._length = 0
+        """How many batches the epoch has that was opened last."""
         self._pending: int | None = None
         """The epoch that begins when the consumer has taken all before it."""
         self._files: tuple[int, ...] | None = None
@@ -278,7 +282,7 @@ class Engine:
                 else:
                     epoch, index = decision.position
                     slot: Slot = decision.slot
-                    last = self.changed is None and index + 1 == self.feed.stream.lengths.get(epoch)
+                    last = not self.hooked and index + 1 == self.feed.stream.lengths.get(epoch)
                     if slot.segment not in self.views:
                         self._map(slot.segment)
                     self.items.put(Ready(decision.lease, slot, last))
@@ -331,7 +335,7 @@ class Engine:
 
     def _open(self, epoch: int) -> None:
         """The look-ahead has come to an epoch."""
-        if epoch and self.changed is not None:
+        if epoch and self.hooked:
             self._pending = epoch
             return
         try:
@@ -339,16 +343,18 @@ class Engine:
         except BaseException as error:
             self._cannot_open(epoch, error)
         else:
-            self._begin(epoch, length)
+            if epoch and length != self._length:
+                self._pending = epoch  # the workers have the sequence as it was, and still make batches of that
+            else:
+                self._begin(epoch, length)
 
     def _go_on(self, epoch: int) -> None:
         """All batches before this epoch have been taken: the sequence may change now."""
-        assert self.changed is not None
         self._pending = None
         try:
             epochs.turn(self._sequence)
             length = epochs.length(self._sequence)
-            self._files = self.changed()
+            self._files = self.pack()
         except BaseException as error:
             self._cannot_open(epoch, error)
         else:
@@ -356,7 +362,8 @@ class Engine:
                 self._begin(epoch, length)
             else:
                 self._begins = (epoch, length)
-        self.ends.add()
+        if self.hooked:
+            self.ends.add()
 
     def planted(self, error: BaseException | None) -> None:
         """The consumer has forked the sequence as it is now from this program, or has failed to."""
@@ -373,6 +380,7 @@ class Engine:
             self._begin(epoch, length)
 
     def _begin(self, epoch: int, length: int) -> None:
+        self._length = length
         if self.shuffles:
             self._counts = {old: count for old, count in self._counts.items() if old >= epoch - 2} | {epoch: length}
         message: Message = {"counts": self._counts} if self.shuffles else {}

@@ -76,8 +76,8 @@ class ProcessRunner:
         )
         self._engine = engine = Engine(spec, options, user, first)
         engine.shuffles = setup.order_seed is not None
-        if indexed and epochs.has_hook(user):
-            engine.changed = self._fork_anew if cargo.forks else cargo.pack
+        engine.pack = self._fork_anew if cargo.forks else cargo.pack
+        engine.hooked = indexed and epochs.has_hook(user)
         _runners.add(self)
         self._most_bytes = engine.memory.limit // _HELD
         engine.on_end = cargo.close

@@ -23,6 +23,16 @@ def test_the_length_is_read_in_every_epoch(use_multiprocessing: bool) -> None:
         assert numbers(enqueuer, 40)[-6:] in ([0, 1] * 3, [1, 0] * 3)
 
 
+def test_a_sequence_that_grows_without_telling_is_followed(use_multiprocessing: bool) -> None:
+    """Its workers have what its length counts: the program adds rows while an epoch is taken."""
+    sequence = sequences.Rows(4)
+    with OrderedEnqueuer(sequence, use_multiprocessing) as enqueuer:
+        enqueuer.start(workers=2, max_queue_size=1)
+        assert numbers(enqueuer, 1) == [0]
+        sequence.rows += [4, 5]
+        assert set(numbers(enqueuer, 40)[-12:]) == {0, 1, 2, 3, 4, 5}
+
+
 def test_a_sequence_is_packed_once_per_epoch() -> None:
     """At the start, and after each `on_epoch_end`, however many workers there are."""
     sequence = sequences.Packed()

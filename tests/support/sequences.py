@@ -96,6 +96,20 @@ class Growing(Counting):
         self.ended_in.append(os.getpid())
 
 
+class Rows(Counting):
+    """Batch i is row i of what it holds."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.rows = list(range(length))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return np.full(self.size, self.rows[index])
+
+
 class Packed(Growing):
     """Counts how often it is pickled."""
 
