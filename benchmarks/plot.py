@@ -1,0 +1,95 @@
+"""``python -m benchmarks plot FOLDER``: pictures of what the other commands have written there with ``--json``."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.systems import IN_PROCESS, SYSTEMS
+
+OURS, THEIRS = "#c2410c", "#94a3b8"
+_WORDS = {"big": "9.6 MB", "mid": "1.6 MB", "small": "2 KB"}
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--to", type=click.Path(path_type=Path, file_okay=False), default=Path("docs/plots"), show_default=True)
+def plot(folder: Path, to: Path) -> None:
+    """Draw transport.json, inprocess.json, sharing.json and scaling.json of a folder, those that are there, as PNG."""
+    try:
+        matplotlib = importlib.import_module("matplotlib")
+    except ModuleNotFoundError:
+        raise click.ClickException('matplotlib is not installed: pip install "enqueued[bench]"') from None
+    matplotlib.use("Agg")
+    pictures = {"transport": _bars, "inprocess": _bars, "sharing": _sharing, "scaling": _scaling}
+    to.mkdir(parents=True, exist_ok=True)
+    for name, draw in pictures.items():
+        file = folder / f"{name}.json"
+        if not file.exists():
+            click.echo(f"{file}: not there, so it is not drawn", err=True)
+            continue
+        figure = draw(json.loads(file.read_text()))
+        figure.savefig(to / f"{name}.png", dpi=110, bbox_inches="tight")
+        click.echo(str(to / f"{name}.png"))
+
+
+def _axes(count: int, height: float) -> tuple[Any, list[Any]]:
+    pyplot = importlib.import_module("matplotlib.pyplot")
+    figure, axes = pyplot.subplots(1, count, figsize=(4.2 * count, height), squeeze=False, layout="constrained")
+    for one in axes[0]:
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, list(axes[0])
+
+
+def _bars(told: dict[str, Any]) -> Any:
+    """A panel for each size, a bar for each system."""
+    titles = {name: system.title for name, system in (SYSTEMS | IN_PROCESS).items()}
+    rows = [row for row in told["measured"] if row["median"] and not row["system"].endswith("-epochs")]
+    sizes = list(dict.fromkeys(row["size"] for row in rows))
+    most = max(sum(row["size"] == size for row in rows) for size in sizes)
+    figure, axes = _axes(len(sizes), 0.4 * most + 1.0)
+    for one, size in zip(axes, sizes, strict=True):
+        shown = sorted((row for row in rows if row["size"] == size), key=lambda row: float(row["median"]))
+        colors = [OURS if titles[row["system"]].startswith("enqueued") else THEIRS for row in shown]
+        bars = one.barh([titles[row["system"]] for row in shown], [row["median"] for row in shown], color=colors)
+        one.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=7)
+        one.set_title(f"batches of {_WORDS[size]}, batches/s", fontsize=9)
+        one.tick_params(labelsize=7)
+        one.margins(x=0.18)
+    return figure
+
+
+def _sharing(told: dict[str, Any]) -> Any:
+    """Batches a second of K trainers together."""
+    figure, (one,) = _axes(1, 2.8)
+    found = {int(trainers): rates for trainers, rates in told["trainers"].items()}
+    for key, label, color in (("shared", "one daemon", OURS), ("private", "private DataLoaders", THEIRS)):
+        middles = [sorted(rates[key])[len(rates[key]) // 2] for rates in found.values() if rates[key]]
+        one.plot(list(found)[: len(middles)], middles, "o-", label=label, color=color)
+    one.set_xticks(list(found))
+    one.set_xlabel("trainers", fontsize=8)
+    one.set_title(f"JPEGs, {told['workers']} workers in all: batches/s of all trainers", fontsize=9)
+    one.set_ylim(bottom=0)
+    one.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _scaling(told: dict[str, Any]) -> Any:
+    """The daemon's CPU for a batch, over what grows."""
+    figure, axes = _axes(len(told["series"]), 2.8)
+    for one, (name, points) in zip(axes, told["series"].items(), strict=True):
+        one.plot([point["at"] for point in points], [point["daemon_us"] for point in points], "o-", color=OURS)
+        one.set_xscale("log")
+        one.set_ylim(bottom=0)
+        one.set_xlabel(name, fontsize=8)
+        one.set_title("daemon's CPU, us per batch", fontsize=9)
+        twin = one.twinx()
+        twin.plot([point["at"] for point in points], [point["daemon_mb"] for point in points], "s--", color=THEIRS)
+        twin.set_ylim(bottom=0)
+        twin.set_ylabel("memory besides slots, MB", fontsize=7)
+        twin.spines[["top"]].set_visible(False)
+    return figure
