@@ -87,6 +87,8 @@ class Cargo:
 def _check_main() -> None:
     """Raises LoadError unless another process can import what the main module defines."""
     name, path = main_module()
+    if name.rpartition(".")[2] == "__main__":  # of a package, a folder or an archive: multiprocessing skips these
+        raise LoadError(f"{name} starts the program and cannot be imported; move what it defines to another module")
     if not name and not path:
         raise LoadError("it is defined in an interactive session, which no other process can import")
     if path and not _is_guarded(path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import resource
-import select
 import threading
 import time
 from collections import deque
@@ -19,6 +18,7 @@ from enqueued.enqueuer import epochs
 from enqueued.enqueuer.epochs import EpochEnds
 from enqueued.enqueuer.forking import ENGINE
 from enqueued.enqueuer.line import CONSUMER, LineFeed
+from enqueued.enqueuer.loop import Bell, Loop
 from enqueued.errors import EnqueuedError
 from enqueued.pool.channel import Message
 from enqueued.pool.memory import Memory
@@ -48,6 +48,13 @@ class Ready(NamedTuple):
     """Whether it is the last one of its epoch, and nothing happens between epochs."""
 
 
+class Held:
+    """One try to hold a batch that lies in a slot."""
+
+    def __init__(self, item: Ready) -> None:
+        self.item = item
+
+
 class Failed(NamedTuple):
     """What takes the place of a batch that could not be made."""
 
@@ -60,73 +67,18 @@ class Errand(NamedTuple):
     do: Callable[[], None]
 
 
-class Bell:
-    """Wakes a thread that waits for descriptors. It may be rung at any time, from any thread and signal handler."""
-
-    def __init__(self) -> None:
-        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._lock = threading.RLock()
-
-    def ring(self) -> None:
-        """Wake it, or have it not fall asleep the next time."""
-        with self._lock:
-            if self.fd >= 0:
-                os.eventfd_write(self.fd, 1)
-
-    def hear(self) -> None:
-        """It has been heard."""
-        os.eventfd_read(self.fd)
-
-    def close(self) -> None:
-        """It wakes nobody any more; again is harmless."""
-        with self._lock:
-            fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        self.close()
-
-
-class Loop:
-    """Calls back when a descriptor can be read."""
-
-    def __init__(self) -> None:
-        self._epoll = select.epoll()
-        self._callbacks: dict[int, Callable[[], None]] = {}
-
-    def watch(self, fd: int, on_readable: Callable[[], None]) -> None:
-        self._epoll.register(fd, select.EPOLLIN)
-        self._callbacks[fd] = on_readable
-
-    def unwatch(self, fd: int) -> None:
-        if self._callbacks.pop(fd, None) is not None:  # again is harmless
-            self._epoll.unregister(fd)
-
-    def turn(self, most_s: float) -> bool:
-        """Wait for something to happen, for so long at most, and call back for all that has; whether anything has."""
-        ready = self._epoll.poll(most_s)
-        for fd, _ in ready:
-            callback = self._callbacks.get(fd)  # an earlier callback of this turn may have unwatched it
-            if callback is not None:
-                callback()
-        return bool(ready)
-
-    def close(self) -> None:
-        """Watch nothing any more."""
-        self._epoll.close()
-
-
 class Engine:
     """One run. Its thread is the only one that touches the stream and the pool.
 
     The consumer reads `items`, makes copies or views of what lies in slots, and calls `took` after each batch. It puts
-    the leases of what it copied into `released`.
+    the leases of what it copied into `released`; views are tagged by the item, as `Held`.
     """
 
     def __init__(self, spec: SourceSpec, options: PoolOptions, sequence: Any, first: int | None) -> None:
-        self.items: SimpleQueue[Any] = SimpleQueue()
-        """`Ready`, `Failed`, `Errand`, or None for the end."""
+        self.items: deque[Any] = deque()
+        """`Ready`, `Failed`, `Errand`, or None for the end. The first one stays until the consumer is done with it."""
+        self.news: SimpleQueue[None] = SimpleQueue()
+        """Something for each time that a consumer that waits has to look at `items`, and now and then once more."""
         self.released: deque[int] = deque()
         self.views = Views()
         self.freed_bytes = 0
@@ -180,9 +132,14 @@ class Engine:
 
     def took(self) -> None:
         """The consumer has taken a batch."""
-        if self.items.qsize() <= self._wake_at:
+        if len(self.items) <= self._wake_at:
             self._wake_at = _NEVER
             self._bell.ring()
+
+    def hand_over(self, item: Any) -> None:
+        """The consumer gets this, behind what lies ready."""
+        self.items.append(item)
+        self.news.put(None)
 
     def wake(self) -> None:
         """See at once what has changed."""
@@ -216,10 +173,10 @@ class Engine:
             while not self._stopping:
                 self._turn()
         except BaseException as error:
-            self.items.put(Failed({"exception": error}))
+            self.hand_over(Failed({"exception": error}))
         finally:
             self._stopping = True
-            self.items.put(None)
+            self.hand_over(None)
             self.ends.close()
             try:
                 self._close()
@@ -233,7 +190,7 @@ class Engine:
         now = time.monotonic()
         if feed.ready:
             line = feed.line
-            line.untaken = self.items.qsize()
+            line.untaken = len(self.items)
             line.waiting = self.waiting and not line.untaken
             line.least = max(1, line.limit // 2) if busy and feed.pool.make_s < _SHORT_S else 1
             if self._pending is not None and self._all_taken():
@@ -251,7 +208,7 @@ class Engine:
         self._deliver()
 
     def _all_taken(self) -> bool:
-        return not self.items.qsize() and not self.feed.line.window.queued
+        return not self.items and not self.feed.line.window.queued
 
     def _is_needy(self) -> bool:
         return any(worker.needs for worker in self.feed.pool.workers())
@@ -263,7 +220,7 @@ class Engine:
         line = self.feed.line
         enough = line.limit - line.window.queued - line.least
         self._wake_at = enough if self._pending is None else max(0, enough)
-        left = self.items.qsize()  # and only now look again, lest the consumer took one meanwhile
+        left = len(self.items)  # and only now look again, lest the consumer took one meanwhile
         if self._limited and left <= enough:
             return 0.0
         if self._pending is not None and self._all_taken():
@@ -278,18 +235,26 @@ class Engine:
                 first = first if count else decision.lease
                 count += 1
                 if decision.error is not None:
-                    self.items.put(Failed(decision.error))
+                    self.items.append(Failed(decision.error))
                 else:
                     epoch, index = decision.position
                     slot: Slot = decision.slot
                     last = not self.hooked and index + 1 == self.feed.stream.lengths.get(epoch)
                     if slot.segment not in self.views:
                         self._map(slot.segment)
-                    self.items.put(Ready(decision.lease, slot, last))
+                    self.items.append(Ready(decision.lease, slot, last))
             elif type(decision) is Over:
-                self.items.put(None)
+                self.hand_over(None)
         if count:
+            if self.waiting:
+                self.news.put(None)
             self.feed.stream.done(CONSUMER, [(first, count)])
+
+    def _at_hand(self) -> Any:
+        try:
+            return self.items[0]
+        except IndexError:  # the consumer may take it at any moment
+            return None
 
     def _map(self, segment: int) -> None:
         found = self.memory.table.descriptor(segment)
@@ -300,9 +265,10 @@ class Engine:
         """Take back what the consumer holds no longer."""
         released = self.released
         if self.views.freed:
-            for lease, nbytes in self.views.collect():
-                self.freed_bytes += nbytes
-                released.append(lease)
+            for held in self.views.collect():
+                self.freed_bytes += held.item.slot.nbytes
+                if self._at_hand() is not held.item:  # else the consumer was interrupted, and tries again
+                    released.append(held.item.lease)
         if released:
             self.feed.stream.release(CONSUMER, [(released.popleft(), 1) for _ in range(len(released))])
         table = self.memory.table
@@ -328,7 +294,7 @@ class Engine:
         self.on_end()
 
     def _break(self, error: EnqueuedError) -> None:
-        self.items.put(Failed({"exception": error}))
+        self.hand_over(Failed({"exception": error}))
         self._stopping = True
 
     # -- epochs -------------------------------------------------------------------------------------------------

@@ -55,6 +55,8 @@ class SequenceEnqueuer(ABC):
                 raise RuntimeError(f"this {type(self).__name__} is running; stop() it before it is started again")
             if self._runner is not None:
                 self._runner.stop(None)
+            if self._forgotten is not None:
+                self._forgotten.detach()
             setup = self._set_up(workers, max_queue_size)
             self.workers = setup.workers
             self._runner = runner = self._run(setup)

@@ -6,6 +6,7 @@ import ctypes
 import os
 import re
 import threading
+import time
 import types
 from contextlib import suppress
 from typing import Any
@@ -16,6 +17,9 @@ from enqueued.source.image import maps_cuda
 
 ENGINE = "enqueued engine"
 """The name of threads that may be there: what they hold is let go of in a forked child."""
+_SETTLE_S = 0.2
+"""For so long the kernel may still list a thread that has ended."""
+_LOOK_S = 0.002
 _LIBRARIES = re.compile(r"/[^/]*(openblas|mkl_rt|blis|gomp|iomp|libomp)[^/]*\.so[^/]*$")
 _COUNTS = (
     "scipy_openblas_get_num_threads64_",
@@ -41,10 +45,12 @@ def why_not() -> str | None:
     others = [one.name for one in here if one is not threading.current_thread() and one.name != ENGINE]
     if others:
         return f"threads are running in this program: {', '.join(sorted(others))}"
-    native = len(os.listdir("/proc/self/task")) - len(here)
     allowed = sum(max(0, _threads(path) - 1) for path in {line.split()[-1] for line in maps if _LIBRARIES.search(line)})
-    if native > allowed:
-        return f"{native} native threads are running in this program, and BLAS and OpenMP account for {allowed}"
+    deadline = time.monotonic() + _SETTLE_S
+    while (native := len(os.listdir("/proc/self/task")) - len(here)) > allowed:
+        if time.monotonic() > deadline:
+            return f"{native} native threads are running in this program, and BLAS and OpenMP account for {allowed}"
+        time.sleep(_LOOK_S)
     return None
 
 

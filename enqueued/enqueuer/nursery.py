@@ -9,14 +9,13 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import weakref
 from typing import Any, NoReturn
 
 from enqueued.pool.channel import Channel, Message
-from enqueued.pool.children import ending
+from enqueued.pool.children import ending, flush_output
 from enqueued.pool.deaths import death_of
 from enqueued.pool.generation import Generation, send_boot
 from enqueued.pool.interpreter import Interpreter
@@ -117,8 +116,12 @@ class _Root:
         """Kill its process group; whether anything is left of it."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
+            while os.waitpid(-self.pid, os.WNOHANG)[0]:  # orphans come to this process where it is the first one
+                pass
         except (ProcessLookupError, PermissionError):
             return False
+        except ChildProcessError:  # what is left is waited for by somebody else, when he likes
+            return _is_alive(self.pid)
         return True
 
     def _cut(self) -> None:
@@ -135,6 +138,16 @@ class _Root:
         self._cut()
         self._hang_up()
         self.generation.channel.close()
+
+
+def _is_alive(group: int) -> bool:
+    """Whether a process of this group is there that has not ended."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+            state, _, its_group = file.read().rpartition(b")")[2].split()[:3]
+            if int(its_group) == group and state not in b"ZX":
+                return True
+    return False
 
 
 class PlantedRoot(_Root):
@@ -158,6 +171,8 @@ class PlantedRoot(_Root):
         raise OSError("the nursery of this program was killed as often as it was begun")
 
     def _wait(self, within_s: float) -> int | None:
+        if self._status.fileno() < 0:
+            return None  # it was ended before
         deadline = time.monotonic() + within_s
         while select.select([self._status], [], [], max(0.0, deadline - time.monotonic()))[0]:
             message = self._status.receive(wait=True)
@@ -183,8 +198,7 @@ class ForkedRoot(_Root):
 
     def _begin(self, channel: int, lifeline: int, boot: Message) -> None:
         mine = os.dup(channel), os.dup(lifeline)  # what is held here is let go of in the child
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_output()
         self.pid = os.fork()
         if self.pid == 0:
             _lead(mine, self._user)
@@ -195,11 +209,13 @@ class ForkedRoot(_Root):
     def _wait(self, within_s: float) -> int | None:
         deadline = time.monotonic() + within_s
         while self._status is None:
-            with contextlib.suppress(ChildProcessError):
+            try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
-                if pid:
-                    self._status = status
-                    continue
+            except ChildProcessError:  # this program ignores SIGCHLD, so nobody knows how it ended
+                break
+            if pid:
+                self._status = status
+                continue
             if time.monotonic() >= deadline:
                 break
             time.sleep(_LOOK_S)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
-from queue import Empty
 from typing import Any, NoReturn
 
 from enqueued.arena.segment import SMALL
 from enqueued.codec.decode import decode
 from enqueued.enqueuer import epochs
 from enqueued.enqueuer.cargo import Cargo
-from enqueued.enqueuer.engine import Engine, Errand, Failed, Ready
+from enqueued.enqueuer.engine import Engine, Errand, Failed, Held, Ready
 from enqueued.enqueuer.runners import Ended, Setup, WorkerTraceback, with_cause
 from enqueued.errors import RemoteError
 from enqueued.pool.channel import Message
@@ -45,9 +45,12 @@ class ProcessRunner:
     def __init__(self, user: Any, setup: Setup, seed: int, *, indexed: bool) -> None:
         self._pid = os.getpid()
         self._over = False
+        self._taking = threading.RLock()
         self._given_bytes = 0
         """What the consumer was given as views."""
         self._most_bytes = 0
+        self._copied = False
+        """Whether the batch that was read last is a copy, so that its slot is free."""
         self._cargo: Cargo | None = None
         self._engine: Engine | None = None
         self._failure: BaseException | None = None
@@ -91,35 +94,44 @@ class ProcessRunner:
         engine = self._engine
         if engine is None:
             self._raise_failure()
-        while True:
+        if os.getpid() != self._pid:
             if self._over:
                 raise Ended
-            if os.getpid() != self._pid:
-                raise RuntimeError("an enqueuer's processes are the parent's in a forked process; start() one there")
-            item = self._next(engine)
-            if type(item) is Ready:
-                engine.took()
-                batch = self._read(engine, item)
-                if item.last:
-                    engine.ends.add()
-                return batch
-            if type(item) is Errand:
-                item.do()
-            elif type(item) is Failed:
-                self._end()
-                raise _error(item.error)
-            else:
-                self._end()
+            raise RuntimeError("an enqueuer's processes are the parent's in a forked process; start() one there")
+        with self._taking:
+            while not self._over:
+                item = self._first(engine)
+                if type(item) is Ready:
+                    batch = self._read(engine, item)  # what interrupts it leaves the item where it is
+                    engine.items.popleft()
+                    if self._copied:
+                        engine.released.append(item.lease)
+                    engine.took()
+                    if item.last:
+                        engine.ends.add()
+                    return batch
+                if type(item) is Errand:
+                    engine.items.popleft()
+                    item.do()
+                elif type(item) is Failed:
+                    error = _error(item.error)
+                    self._end()
+                    raise error
+                else:
+                    self._end()
+            raise Ended
 
-    def _next(self, engine: Engine) -> Any:
-        try:
-            return engine.items.get_nowait()
-        except Empty:
+    def _first(self, engine: Engine) -> Any:
+        """What comes next; waits for it."""
+        items = engine.items
+        if not items:
             engine.waiting = True
-        try:
-            return engine.items.get()
-        finally:
-            engine.waiting = False
+            try:
+                while not items:
+                    engine.news.get()
+            finally:
+                engine.waiting = False
+        return items[0]
 
     def _raise_failure(self) -> NoReturn:
         self._over = True
@@ -130,11 +142,11 @@ class ProcessRunner:
         """The batch: where it lies, or a copy of a small one, and of one that is more than may be held."""
         segment, offset, nbytes = item.slot
         try:
-            if nbytes < SMALL or self._given_bytes - engine.freed_bytes + nbytes > self._most_bytes:
+            self._copied = nbytes < SMALL or self._given_bytes - engine.freed_bytes + nbytes > self._most_bytes
+            if self._copied:
                 root = engine.views.copy(segment, offset, nbytes)
-                engine.released.append(item.lease)
             else:
-                root = engine.views.view((item.lease, nbytes), segment, offset, nbytes)
+                root = engine.views.view(Held(item), segment, offset, nbytes)
                 self._given_bytes += nbytes
         except KeyError:
             if self._over:  # it was stopped just now
@@ -148,7 +160,7 @@ class ProcessRunner:
         """Nothing is given any more, to nobody who waits."""
         self._over = True
         if self._engine is not None:
-            self._engine.items.put(None)
+            self._engine.hand_over(None)
             self._engine.stop()
             self._engine.ends.close()
 
@@ -169,7 +181,7 @@ class ProcessRunner:
     def _fork_anew(self) -> None:
         """Called by the engine when the sequence has changed: the consumer forks it."""
         assert self._engine is not None
-        self._engine.items.put(Errand(self._fork_here))
+        self._engine.hand_over(Errand(self._fork_here))
 
     def _fork_here(self) -> None:
         assert self._engine is not None

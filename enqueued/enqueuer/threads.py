@@ -156,6 +156,8 @@ class ThreadRunner:
                 return
             try:
                 outcome = make(key)
+                if self._weight is not None:
+                    self._weight.add(number, outcome)
             except Drained:
                 outcome = _NOTHING
                 self._drain()
@@ -163,8 +165,6 @@ class ThreadRunner:
                 outcome = Failure(error)
                 self._closing = True
                 orders.clear()  # what comes after it is not wanted
-            if self._weight is not None:
-                self._weight.add(number, outcome)
             made[number] = outcome
             if number == self._wanted:
                 self._news.put(None)

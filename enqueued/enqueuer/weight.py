@@ -42,7 +42,10 @@ class Weight:
 
 def weigh(batch: Any, depth: int = 0) -> int:
     """About how many bytes a batch takes: those of its arrays and tensors, within the usual containers."""
-    nbytes = getattr(batch, "nbytes", None)
+    try:
+        nbytes = getattr(batch, "nbytes", None)
+    except Exception:  # a type of the user's own, such as a dict whose keys are attributes, may raise anything
+        nbytes = None
     if isinstance(nbytes, int):
         return nbytes
     if depth < _DEPTH and isinstance(batch, dict):

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import traceback
 from collections.abc import Iterator
 
@@ -43,6 +44,13 @@ def ended() -> Iterator[tuple[int, int]]:
     with contextlib.suppress(ChildProcessError):
         while (found := os.waitpid(-1, os.WNOHANG))[0]:
             yield found
+
+
+def flush_output() -> None:
+    """Write out what was printed, where there is anything to print to."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
 
 
 @contextlib.contextmanager

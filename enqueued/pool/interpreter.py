@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -31,16 +32,23 @@ class Interpreter:
         self.channel, theirs = Channel.pair()
         read, write = os.pipe2(os.O_CLOEXEC)
         self._lifeline: int | None = write
-        with theirs:
+        # in a program without standard streams these may have their numbers
+        fds = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in (theirs.fileno(), read)]
+        theirs.close()
+        os.close(read)
+        try:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(read)],
-                pass_fds=(theirs.fileno(), read),
+                [sys.executable, "-P", "-m", module, *map(str, fds)],
+                pass_fds=fds,
                 start_new_session=True,
                 stdin=stdin,
-                stdout=stdout,
+                stdout=subprocess.DEVNULL if stdout is None and sys.stdout is None else stdout,
+                stderr=subprocess.DEVNULL if sys.stderr is None else None,
                 env={**os.environ, **hold_blas_to_one_thread(os.environ), **(environ or {})},
             )
-        os.close(read)
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def cut(self) -> None:
         """Let go of the lifeline, with which the kernel kills what hangs on it; again is harmless."""

@@ -15,6 +15,7 @@ from enqueued.batch import Position
 from enqueued.errors import LoadError
 from enqueued.pool.canary import CANARY
 from enqueued.pool.channel import Channel, Message, shorten
+from enqueued.pool.children import flush_output
 from enqueued.pool.lifeline import name_process
 from enqueued.pool.page import Page
 from enqueued.pool.worker import Stopped, Worker
@@ -101,7 +102,8 @@ def work(source: IndexedSource | StreamedSource, worker: Message, fds: list[int]
     os.close(fds[1])
     name = f"worker {seat} (pid {os.getpid()})"
     name_process(f"enq-worker-{seat}")
-    faulthandler.enable()
+    if sys.stderr is not None:
+        faulthandler.enable()
     info = WorkerInfo(
         id=seat,
         num_workers=worker["workers"],
@@ -124,5 +126,4 @@ def work(source: IndexedSource | StreamedSource, worker: Message, fds: list[int]
         run = kind(source, number, name, channel, page).run
     channel.send({"up": os.getpid()})
     run()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_output()

@@ -30,7 +30,7 @@ class Pool(Crew):
 
     def __init__(self, means: Means, events: PoolEvents) -> None:
         super().__init__(means, events)
-        self._root: Root
+        self._root: Root | None = None
         self._began = 0.0
         self._looked = 0.0
         self._lost: Counter[int] = Counter()
@@ -48,9 +48,18 @@ class Pool(Crew):
     def start(self) -> None:
         """Begin to load the source; `events.loaded` or `events.broken` says how that went."""
         self._began = time.monotonic()
-        self._root = self.options.root({"spec": self.spec.to_plain(), "start_method": self.options.start_method})
-        self._root.generation.briefing = self._briefing
-        self._generations.add(self._root.generation)
+        boot = {"spec": self.spec.to_plain(), "start_method": self.options.start_method}
+        self._root = root = self.options.root(boot)
+        root.generation.briefing = self._briefing
+        self._generations.add(root.generation)
+
+    def _is_root(self, generation: Generation) -> bool:
+        return self._root is not None and generation is self._root.generation
+
+    def _end_root(self, within_s: float) -> str:
+        """End the first zygote, if there is one: once, for what it had is given back; how it ended."""
+        root, self._root = self._root, None
+        return "ended" if root is None else root.end(within_s)
 
     @property
     def waits(self) -> bool:
@@ -68,7 +77,7 @@ class Pool(Crew):
 
     def replant(self) -> None:
         """Have the source loaded again, when nothing is being made: the first zygote that follows has it as it is."""
-        self._root.end(0.0)
+        self._end_root(0.0)
         for generation in self._generations:
             self._disown(generation)
         self.start()
@@ -89,7 +98,7 @@ class Pool(Crew):
         """End what is left of the pool, now."""
         self._stopping = True
         self.share.leave()
-        self._root.end(0.0 if any(True for _ in self.workers()) or not self._loaded else 0.2)
+        self._end_root(0.0 if any(True for _ in self.workers()) or not self._loaded else 0.2)
         for generation in self._generations:
             self._disown(generation)
 
@@ -192,7 +201,7 @@ class Pool(Crew):
     def _ready(self, generation: Generation, facts: Message) -> None:
         generation.ready = True
         generation.parent = None  # else each epoch would hold on to all before it
-        if generation is self._root.generation:
+        if self._is_root(generation):
             self._changed = facts["file"] if self.facts and self.facts["hash"] != facts["hash"] else ""
             self.facts = facts
         if not self._loaded:
@@ -214,7 +223,7 @@ class Pool(Crew):
         self._generations.proceed()
 
     def _cannot_load(self, generation: Generation, error: Message) -> None:
-        if generation is self._root.generation:
+        if self._is_root(generation):
             self._break(LoadError(error["message"], error["traceback"]))
             return
         generation.alive = False
@@ -247,7 +256,7 @@ class Pool(Crew):
         self._generations.proceed()
 
     def _zygote_ended(self, generation: Generation) -> None:
-        root = generation is self._root.generation
+        root = self._is_root(generation)
         expected = self._stopping or not generation.alive
         if root and expected:
             self._reactor.unwatch(generation.channel.fileno())  # its workers may still be finishing
@@ -262,7 +271,7 @@ class Pool(Crew):
             self._reactor.unwatch(generation.channel.fileno())
 
     def _root_died(self) -> None:
-        how = self._root.end(1.0)
+        how = self._end_root(1.0)
         for generation in self._generations:
             self._disown(generation)
         if not self._loaded:

@@ -173,7 +173,7 @@ def pack_exception(error: BaseException) -> bytes | None:
             data = pickle.dumps(way())
             if len(data) <= _MOST_RAISED and type(unpack_exception(data)) is type(error):
                 return data
-        except Exception:  # whatever the user's own __reduce__ or __init__ raises
+        except BaseException:  # whatever the user's own __reduce__ or __init__ raises
             continue
     return None
 

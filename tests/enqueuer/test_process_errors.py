@@ -72,7 +72,7 @@ def test_a_pool_that_is_killed_is_made_again() -> None:
         engine = runner._engine
         assert engine is not None
         root = engine.feed.pool._root
-        waiting.until(lambda: engine.items.qsize() == 3)
+        waiting.until(lambda: len(engine.items) == 3)
         assert isinstance(root, nursery.PlantedRoot)
         waiting.until(lambda: root._wait(0.0) or root.pid)
         os.kill(root.pid, signal.SIGKILL)
@@ -309,7 +309,7 @@ def test_what_was_made_before_the_pool_broke_is_still_given() -> None:
     with Run(sequences.Large(30), max_queue_size=4) as runner:
         engine = runner._engine
         assert engine is not None
-        waiting.until(lambda: engine.items.qsize() >= 3)
+        waiting.until(lambda: len(engine.items) >= 3)
         engine._break(LoadError("the pool broke"))
         waiting.until(lambda: not list(engine.feed.pool.workers()))
         for index in range(3):

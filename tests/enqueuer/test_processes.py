@@ -86,7 +86,7 @@ def test_no_more_is_made_ahead_than_was_asked_for(max_queue_size: int) -> None:
             runner.take()
             if rest % 5 == 0:
                 waiting.until(
-                    lambda: line.window.queued + engine.items.qsize() == max_queue_size + 1 or not line.filling
+                    lambda: line.window.queued + len(engine.items) == max_queue_size + 1 or not line.filling
                 )
         assert max(ahead) == max_queue_size + 1
 
@@ -172,7 +172,7 @@ def test_on_epoch_end_waits_for_the_last_batch() -> None:
         take(runner, 2)
         engine = runner._engine
         assert engine is not None
-        waiting.until(lambda: engine._pending == 1 and engine.items.qsize() == 1)
+        waiting.until(lambda: engine._pending == 1 and len(engine.items) == 1)
         assert engine.feed.line.made_count == 3
         assert sequence.epoch == 0
         assert take(runner, 2)[1][:2] == (1, 0)

@@ -36,6 +36,13 @@ class Large(Counting):
         return large(index)
 
 
+class Wide(Counting):
+    """Batches of 1 MB, full of the index."""
+
+    def __getitem__(self, index: int) -> Any:
+        return np.full(1 << 17, index)
+
+
 def large(index: int) -> tuple[Any, Any]:
     """What `Large` has at an index."""
     generator = np.random.default_rng(index)
