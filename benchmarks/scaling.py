@@ -40,8 +40,15 @@ class Point:
 
 @click.command()
 @click.option("--seconds", type=click.FloatRange(0.5), default=3.0, show_default=True, help="Of each measurement.")
+@click.option(
+    "--only",
+    "wanted",
+    type=click.Choice(["idle", "busy", "workers", "queue", "epoch"]),
+    multiple=True,
+    help="Only this series; repeatable.  [default: all]",
+)
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures to this file.")
-def scaling(seconds: float, file: Path | None) -> None:
+def scaling(seconds: float, wanted: tuple[str, ...], file: Path | None) -> None:
     """Measure what grows, and what must not: the daemon's work for a batch, and its memory.
 
     Beside a client that takes 2 KB batches there are others that have joined and take nothing; workers sleep 10 ms for
@@ -49,17 +56,18 @@ def scaling(seconds: float, file: Path | None) -> None:
     """
     where = host()
     click.echo("  ".join(f"{key} {value}" for key, value in where.items()))
-    series: dict[str, Callable[[float], Iterator[Point]]] = {
-        "idle clients": _idle,
-        "busy clients": _busy,
-        "workers that sleep 10 ms": _workers,
-        "batches in the queue": _queues,
-        "batches in an epoch, shuffled": _lengths,
+    series: dict[str, tuple[str, Callable[[float], Iterator[Point]]]] = {
+        "idle": ("idle clients", _idle),
+        "busy": ("busy clients", _busy),
+        "workers": ("workers that sleep 10 ms", _workers),
+        "queue": ("batches in the queue", _queues),
+        "epoch": ("batches in an epoch, shuffled", _lengths),
     }
     found: dict[str, list[Point]] = {}
-    for name, measure in series.items():
-        found[name] = list(measure(seconds))
-        click.echo(f"\n{_table(name, found[name])}")
+    for short, (name, measure) in series.items():
+        if short in wanted or not wanted:
+            found[name] = list(measure(seconds))
+            click.echo(f"\n{_table(name, found[name])}")
     if file is not None:
         plain = {name: [asdict(point) for point in points] for name, points in found.items()}
         file.write_text(json.dumps({"host": where, "series": plain}, indent=2) + "\n")

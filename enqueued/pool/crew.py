@@ -251,6 +251,10 @@ class Crew:
         elif "failed" in message:
             self._deaths.reset()
             epoch, index, error = message["failed"]
+            if fds:
+                with open(fds[0], "rb") as file:
+                    file.seek(0)
+                    error["raised"] = file.read()
             worker.answered((epoch, index))
             self._events.failed((epoch, index), error, worker.seat)
         elif "need" in message:

@@ -32,6 +32,8 @@ from enqueued.source.streamed import EndOfEpoch, StreamedSource
 _SCALARS = frozenset({int, float, bool, str, bytes, type(None)})
 _MOST_RAISED = 12_000
 """Bytes of a pickled exception that fit a message, beside its text and its traceback."""
+_MOST_BYTES = 64 << 20
+"""Larger ones are told, and not sent."""
 
 
 class SentSequence(IndexedSource):
@@ -139,6 +141,17 @@ class SentWorker(Worker):
         raised = pack_exception(error)
         return failure if raised is None else {**failure, "raised": raised}
 
+    def _send_failure(self, epoch: int, index: int, failure: Message) -> None:
+        """An exception that does not fit a message, as one that holds the document it is about, goes beside it."""
+        raised = failure.get("raised", b"")
+        if len(raised) <= _MOST_RAISED:
+            super()._send_failure(epoch, index, failure)
+            return
+        with open(os.memfd_create("enqueued-exception", os.MFD_CLOEXEC), "wb") as file:
+            file.write(raised)
+            file.flush()
+            self._channel.send({"failed": [epoch, index, {**failure, "raised": b""}]}, (file.fileno(),))
+
 
 def is_plain(batch: Any) -> bool:
     """Whether a batch is the same again after it was encoded: arrays in the usual containers."""
@@ -171,7 +184,7 @@ def pack_exception(error: BaseException) -> bytes | None:
     for way in (lambda: error, lambda: _Parts(type(error), error.args, vars(error))):
         try:
             data = pickle.dumps(way())
-            if len(data) <= _MOST_RAISED and type(unpack_exception(data)) is type(error):
+            if len(data) <= _MOST_BYTES and type(unpack_exception(data)) is type(error):
                 return data
         except BaseException:  # whatever the user's own __reduce__ or __init__ raises
             continue

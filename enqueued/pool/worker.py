@@ -162,7 +162,7 @@ class Worker:
             failure = self._failure(error, epoch, index)
             with self._lock:
                 self._tell()
-                self._channel.send({"failed": [epoch, index, failure]})
+                self._send_failure(epoch, index, failure)
         else:
             if made is not None:
                 with self._lock:
@@ -258,6 +258,9 @@ class Worker:
         text = error.traceback if isinstance(error, LoadError) else told.traceback
         kind = "type" if isinstance(error, EncodeError) else ""
         return {"message": shorten(str(told)), "traceback": shorten(text), "worker": self._name, "kind": kind}
+
+    def _send_failure(self, epoch: int, index: int, failure: Message) -> None:
+        self._channel.send({"failed": [epoch, index, failure]})
 
     # -- telling ------------------------------------------------------------------------------------------------
 

@@ -43,10 +43,3 @@ def test_an_unknown_peer_is_an_error_that_names_the_known_ones() -> None:
     assert done.returncode == 2
     assert "pytorch" in done.stderr
     assert "pyzmq-ipc" in done.stderr
-
-
-def test_start_times_the_help() -> None:
-    """One line with the median and its target."""
-    done = benchmarks("start", "--runs", "1")
-    assert done.returncode == 0, done.stderr
-    assert "enqueued --help" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -29,6 +30,7 @@ __all__ = ["nothing_left"]
     [
         (sequences.value_error, ValueError, "batch is bad"),
         (sequences.odd, sequences.Odd, "number 7"),
+        (sequences.verbose, json.JSONDecodeError, "it is no document"),
         (sequences.interrupted, KeyboardInterrupt, "^$"),
         (sequences.leave, SystemExit, "3"),
         (sequences.local, RemoteError, "Local: it holds a lock"),
@@ -49,6 +51,13 @@ def test_an_error_comes_at_its_place_with_its_type(what: Any, kind: Any, text: s
         assert not runner.running
         with pytest.raises(Ended):
             runner.take()
+
+
+def test_an_exception_brings_all_that_it_holds() -> None:
+    """However much that is."""
+    with Run(sequences.Failing(0, sequences.verbose)) as runner, pytest.raises(json.JSONDecodeError) as raised:
+        runner.take()
+    assert (len(raised.value.doc), raised.value.pos) == (1 << 20, 7)
 
 
 def test_an_exception_of_two_arguments_keeps_its_attributes() -> None:
@@ -299,7 +308,7 @@ def test_workers_are_seeded_by_their_number() -> None:
 
 def test_packing_is_for_what_can_be_made_again() -> None:
     """Exceptions that cannot be are told as text."""
-    for error in (sequences.Local(), ValueError("x" * 20_000)):
+    for error in (sequences.Local(), ValueError("x" * (64 << 20))):
         assert pack_exception(error) is None
     assert pickle.loads(pack_exception(ValueError("x")) or b"").args == ("x",)
 

@@ -85,9 +85,7 @@ def test_no_more_is_made_ahead_than_was_asked_for(max_queue_size: int) -> None:
         for rest in range(2, 30):
             runner.take()
             if rest % 5 == 0:
-                waiting.until(
-                    lambda: line.window.queued + len(engine.items) == max_queue_size + 1 or not line.filling
-                )
+                waiting.until(lambda: line.window.queued + len(engine.items) == max_queue_size + 1 or not line.filling)
         assert max(ahead) == max_queue_size + 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -168,6 +169,11 @@ def value_error() -> None:
 
 def odd() -> None:
     raise Odd("number", 7)
+
+
+def verbose() -> None:
+    """Raises what holds a megabyte, as an error of a decoder holds what it was to decode."""
+    raise json.JSONDecodeError("it is no document", "x" * (1 << 20), 7)
 
 
 def local() -> None:
