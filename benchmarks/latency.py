@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -105,14 +106,12 @@ def _first_of_client(endpoint: str) -> float:
 
 
 def _first_of_loader(build_s: float) -> float:
-    from torch.utils.data import DataLoader
-
     from benchmarks.slow import Built
 
+    data = importlib.import_module("torch.utils.data")
     began = time.perf_counter()
     source = Built(build_s)
-    loader: Any = DataLoader(source, batch_size=None, sampler=range(len(source)), num_workers=1)  # type: ignore[arg-type]
-    next(iter(loader))
+    next(iter(data.DataLoader(source, batch_size=None, sampler=range(len(source)), num_workers=1)))
     return time.perf_counter() - began
 
 
