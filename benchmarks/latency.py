@@ -13,7 +13,6 @@ import time
 from collections import defaultdict
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import click
 
