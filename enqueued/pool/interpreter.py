@@ -15,6 +15,10 @@ from enqueued.pool.channel import Channel
 from enqueued.source.image import hold_blas_to_one_thread
 
 
+_COPIES = {"GLIBC_TUNABLES": "glibc.cpu.x86_non_temporal_threshold=0x100000"}
+"""Copies of a mebibyte or more go past the caches, where glibc by itself fills them with what another process reads."""
+
+
 class Interpreter:
     """A process that runs a module, which is given two descriptors: its end of `channel`, and its lifeline.
 
@@ -44,7 +48,7 @@ class Interpreter:
                 stdin=stdin,
                 stdout=subprocess.DEVNULL if stdout is None and sys.stdout is None else stdout,
                 stderr=subprocess.DEVNULL if sys.stderr is None else None,
-                env={**os.environ, **hold_blas_to_one_thread(os.environ), **(environ or {})},
+                env={**_COPIES, **os.environ, **hold_blas_to_one_thread(os.environ), **(environ or {})},
             )
         finally:
             for fd in fds:
