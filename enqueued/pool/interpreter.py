@@ -14,7 +14,6 @@ from typing import IO
 from enqueued.pool.channel import Channel
 from enqueued.source.image import hold_blas_to_one_thread
 
-
 _COPIES = {"GLIBC_TUNABLES": "glibc.cpu.x86_non_temporal_threshold=0x100000"}
 """Copies of a mebibyte or more go past the caches, where glibc by itself fills them with what another process reads."""
 
