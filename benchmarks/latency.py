@@ -71,7 +71,7 @@ def latency(runs: int, file: Path | None) -> None:
             if torch:
                 found[f"{words}{RESTART}, DataLoader"].append(_trainer("loader", str(build_s)))
         for method in ("auto", "spawn") if torch else ():
-            with started("benchmarks.slow:Heavy", *COUNT, "--start-method", method) as (endpoint, _):
+            with started("benchmarks.heavy:Heavy", *COUNT, "--start-method", method) as (endpoint, _):
                 found[RESPAWN + ", spawned" * (method == "spawn")].append(_respawn(endpoint))
     click.echo(f"\n{_table(found)}\n\n{target_table(_targets(found))}\n\n{runs} runs of each; medians")
     if file is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 
 from benchmarks.batches import SIZES, Pair, Ready
@@ -36,11 +35,3 @@ class Sleeping(Ready):
         """One of the ready batches, later."""
         time.sleep(self._seconds)
         return super().__getitem__(index)
-
-
-class Heavy(Built):
-    """One that imports torch, which takes seconds."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        importlib.import_module("torch")
