@@ -36,6 +36,9 @@ soak: $(VENV)/.dev  ## run the long tests
 bench: $(VENV)/.bench  ## measure against PyTorch's DataLoader, Keras 3 and bare ZeroMQ
 	$(BIN)/python -m benchmarks transport
 	$(BIN)/python -m benchmarks inprocess
+	$(BIN)/python -m benchmarks sharing
+	$(BIN)/python -m benchmarks latency
+	$(BIN)/python -m benchmarks scaling
 
 clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
