@@ -23,6 +23,8 @@ from enqueued.pool.zygote import lead
 
 _LAST_S = 5.0
 """How long the kernel may take to end what was killed."""
+_REAPED_S = 0.05
+"""How long whoever waits for orphans may take to do so, who may be slow, or nobody."""
 _LOOK_S = 0.001
 
 _lock = threading.RLock()
@@ -104,10 +106,13 @@ class _Root:
         """Wait for the zygote to end, then kill what is left of the pool; how the zygote ended."""
         status = self._wait(within_s)
         self._cut()
-        deadline = time.monotonic() + _LAST_S
+        began = time.monotonic()
         if status is None:
             status = self._wait(_LAST_S)
-        while self.pid and self._kill() and time.monotonic() < deadline:
+        while self.pid and self._kill():
+            waited_s = time.monotonic() - began
+            if waited_s > _LAST_S or (waited_s > _REAPED_S and not _is_alive(self.pid)):
+                break
             time.sleep(_LOOK_S)
         self._hang_up()
         return "ended" if status is None else death_of(status)
@@ -120,8 +125,8 @@ class _Root:
                 pass
         except (ProcessLookupError, PermissionError):
             return False
-        except ChildProcessError:  # what is left is waited for by somebody else, when he likes
-            return _is_alive(self.pid)
+        except ChildProcessError:  # what is left is another's to wait for
+            pass
         return True
 
     def _cut(self) -> None:

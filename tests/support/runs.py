@@ -20,6 +20,20 @@ def children() -> set[int]:
     return {int(pid) for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()}
 
 
+def living(group: int | None = None) -> set[int]:
+    """Every process that has not ended, or those of a process group; for one that has, somebody may still wait."""
+    found = set()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                state, _, its_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            except OSError:
+                continue
+            if state not in "ZX" and group in (None, int(its_group)):
+                found.add(int(folder.name))
+    return found
+
+
 def descriptors() -> int:
     """How many descriptors are open."""
     gc.collect()
