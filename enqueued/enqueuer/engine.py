@@ -48,13 +48,6 @@ class Ready(NamedTuple):
     """Whether it is the last one of its epoch, and nothing happens between epochs."""
 
 
-class Held:
-    """One try to hold a batch that lies in a slot."""
-
-    def __init__(self, item: Ready) -> None:
-        self.item = item
-
-
 class Failed(NamedTuple):
     """What takes the place of a batch that could not be made."""
 
@@ -71,7 +64,7 @@ class Engine:
     """One run. Its thread is the only one that touches the stream and the pool.
 
     The consumer reads `items`, makes copies or views of what lies in slots, and calls `took` after each batch. It puts
-    the leases of what it copied into `released`; views are tagged by the item, as `Held`.
+    the leases of what it copied into `released`; a view is tagged by its item.
     """
 
     def __init__(self, spec: SourceSpec, options: PoolOptions, sequence: Any, first: int | None) -> None:
@@ -265,10 +258,10 @@ class Engine:
         """Take back what the consumer holds no longer."""
         released = self.released
         if self.views.freed:
-            for held in self.views.collect():
-                self.freed_bytes += held.item.slot.nbytes
-                if self._at_hand() is not held.item:  # else the consumer was interrupted, and tries again
-                    released.append(held.item.lease)
+            for item in self.views.collect():
+                self.freed_bytes += item.slot.nbytes
+                if self._at_hand() is not item:  # else the consumer was interrupted, and will take a copy
+                    released.append(item.lease)
         if released:
             self.feed.stream.release(CONSUMER, [(released.popleft(), 1) for _ in range(len(released))])
         table = self.memory.table

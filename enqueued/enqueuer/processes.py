@@ -11,7 +11,7 @@ from enqueued.arena.segment import SMALL
 from enqueued.codec.decode import decode
 from enqueued.enqueuer import epochs
 from enqueued.enqueuer.cargo import Cargo
-from enqueued.enqueuer.engine import Engine, Errand, Failed, Held, Ready
+from enqueued.enqueuer.engine import Engine, Errand, Failed, Ready
 from enqueued.enqueuer.runners import Ended, Setup, WorkerTraceback, with_cause
 from enqueued.errors import RemoteError
 from enqueued.pool.channel import Message
@@ -51,6 +51,8 @@ class ProcessRunner:
         self._most_bytes = 0
         self._copied = False
         """Whether the batch that was read last is a copy, so that its slot is free."""
+        self._viewed: Ready | None = None
+        """What a view was made of last; if that was interrupted it is copied, for its slot is let go of only once."""
         self._cargo: Cargo | None = None
         self._engine: Engine | None = None
         self._failure: BaseException | None = None
@@ -142,11 +144,13 @@ class ProcessRunner:
         """The batch: where it lies, or a copy of a small one, and of one that is more than may be held."""
         segment, offset, nbytes = item.slot
         try:
-            self._copied = nbytes < SMALL or self._given_bytes - engine.freed_bytes + nbytes > self._most_bytes
+            full = self._given_bytes - engine.freed_bytes + nbytes > self._most_bytes
+            self._copied = nbytes < SMALL or full or item is self._viewed
             if self._copied:
                 root = engine.views.copy(segment, offset, nbytes)
             else:
-                root = engine.views.view(Held(item), segment, offset, nbytes)
+                self._viewed = item
+                root = engine.views.view(item, segment, offset, nbytes)
                 self._given_bytes += nbytes
         except KeyError:
             if self._over:  # it was stopped just now

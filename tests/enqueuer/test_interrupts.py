@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import threading
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
@@ -82,3 +83,19 @@ def test_an_interrupted_consumer_leaves_no_slot_behind(armed: Armed) -> None:
         leases = engine.feed.stream.members["consumer"].leases
         until(lambda: len(leases) == len(engine.items), 10, "every slot has come back that the consumer does not hold")
         assert lost < INTERRUPTS / 2
+
+
+def test_what_is_taken_after_an_interrupt_stays_the_consumers_own() -> None:
+    """Though it was looked at before, and let go of: it is not written again, and what is changed in it stays."""
+    with OrderedEnqueuer(sequences.Things(1000), use_multiprocessing=True) as enqueuer:
+        enqueuer.start(2, 5)
+        held: deque[tuple[int, sequences.Thing]] = deque(maxlen=4)
+        for number in range(INTERRUPTS):
+            sequences.Thing.refuse = True
+            with pytest.raises(InterruptedError):
+                next(enqueuer.get())
+            thing = next(enqueuer.get())
+            assert (thing.array == number).all()
+            thing.array[:] = -number
+            held.append((number, thing))
+            assert all((one.array == -before).all() for before, one in held)

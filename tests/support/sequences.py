@@ -44,6 +44,28 @@ class Wide(Counting):
         return np.full(1 << 17, index)
 
 
+class Thing:
+    """What interrupts whoever unpickles it next, if it was told to; it holds 1 MB."""
+
+    refuse = False
+
+    def __init__(self, number: int) -> None:
+        self.array = np.full(1 << 17, number)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        refuse, Thing.refuse = Thing.refuse, False
+        if refuse:
+            raise InterruptedError
+        vars(self).update(state)
+
+
+class Things(Counting):
+    """One for each index, to be pickled."""
+
+    def __getitem__(self, index: int) -> Any:
+        return Thing(index)
+
+
 def large(index: int) -> tuple[Any, Any]:
     """What `Large` has at an index."""
     generator = np.random.default_rng(index)
