@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import signal
@@ -45,7 +46,7 @@ class Numbered:
         if not 0 <= index < self.length:
             raise IndexError(index)
         if self.uneven:
-            time.sleep(0.001 * (index * 7 % 5))  # the later ones are often done first
+            hashlib.sha256(bytes((index * 7 % 5) << 20))  # work without the lock: the later ones are often done first
         if self.folder is not None:
             (self.folder / f"{time.monotonic_ns()}-{os.getpid()}-{threading.get_ident()}").touch()
         return batch(index)
