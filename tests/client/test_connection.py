@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -109,7 +108,7 @@ def test_a_client_waits_for_a_source_that_is_loading(tmp_path: Path) -> None:
     ):
         until(lambda: os.path.exists(f"{daemon.folder}/d.sock.fds"), 20)
         trainer.tell(f"client = Client({daemon.endpoint!r}, connect_timeout=1.0)")
-        threading.Event().wait(1.5)  # longer than connect_timeout, and nothing could be waited for
+        assert not trainer.answers(within_s=1.5)  # which is longer than connect_timeout
         assert daemon.stream_stats()["verdict"] == "loading"
         gate.open()
         assert trainer.answer() == ("ok", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,11 @@ class Trainer:
         assert self.process.stdout is not None
         kind, value = json.loads(self.process.stdout.readline())
         return kind, value
+
+    def answers(self, within_s: float) -> bool:
+        """Whether there is a result after so long, or the end of its process."""
+        assert self.process.stdout is not None
+        return bool(select.select([self.process.stdout], [], [], within_s)[0])
 
     def kill(self) -> None:
         """End it as a crash would."""
