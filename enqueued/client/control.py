@@ -7,7 +7,6 @@ import math
 import os
 import socket
 import struct
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,7 +14,7 @@ from enqueued.client.handoff import Gone
 from enqueued.client.search import nobody, where_to_look
 from enqueued.errors import ConnectTimeout, ProtocolError, Refused
 from enqueued.wire.control import CONTROL, GROUPS, MOST_BYTES, Request, unpack_answer
-from enqueued.wire.places import Place, trusted
+from enqueued.wire.places import Place, distrusted
 
 
 class Control:
@@ -89,8 +88,7 @@ class Control:
 def _connect(place: Place, timeout_s: float) -> socket.socket:
     if place.path is None:
         raise Gone("a daemon is controlled on its own host, over ipc://")
-    folder = Path(place.path).parent
-    if folder.exists() and not trusted(folder):
+    if distrusted(place.path):
         raise Gone("the folder belongs to another user, or everybody may write to it")
     path = place.path + CONTROL
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)

@@ -6,14 +6,13 @@ import array
 import os
 import socket
 import struct
-from pathlib import Path
 from typing import Any
 
 import msgpack
 
 from enqueued.errors import ProtocolError
 from enqueued.wire.messages import PROTOCOL
-from enqueued.wire.places import HAND_OFF, Place, trusted
+from enqueued.wire.places import HAND_OFF, Place, distrusted
 
 _ANSWER_S = 10.0
 _FD_SPACE = socket.CMSG_SPACE(array.array("i").itemsize)
@@ -92,8 +91,7 @@ def reach(place: Place) -> HandOff | None:
     """A connection to the hand-off of a daemon on this host, None for one elsewhere. Raises `Gone`."""
     if place.path is None:
         return None
-    folder = Path(place.path).parent
-    if folder.exists() and not trusted(folder):
+    if distrusted(place.path):
         raise Gone("the folder belongs to another user, or everybody may write to it")
     try:
         return HandOff(place.path + HAND_OFF)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -65,10 +66,14 @@ def _tell_loading(text: str) -> None:
 def nobody(reasons: Sequence[str], candidates: Sequence[Place], timeout_s: float) -> str:
     """What to tell when no daemon answered: what was tried, why not, and what to do."""
     lines = [f"no daemon answered within {timeout_s:g} s. Tried:", *(f"  {reason}" for reason in reasons)]
-    folders = {Path(place.path).parent for place in candidates if place.path is not None}
-    others = sorted(str(path) for folder in folders for path in folder.glob("*.sock") if path.is_socket())
-    others = [path for path in others if path not in {place.path for place in candidates}]
+    known = {place.path for place in candidates if place.path is not None}
+    others: set[str] = set()
+    for folder in {Path(path).parent for path in known}:
+        with contextlib.suppress(OSError):  # one that may not be looked into
+            others |= {str(path) for path in folder.glob("*.sock") if path.is_socket()} - known
     if others:
-        lines.append(f"There are other daemons. To reach one, set {VARIABLE}=ipc://{others[0]}, or give that address.")
+        lines.append(
+            f"There are other daemons. To reach one, set {VARIABLE}=ipc://{min(others)}, or give that address."
+        )
     lines.append("Start one with: enqueued serve --sequence mymod:MySeq")
     return "\n".join(lines)

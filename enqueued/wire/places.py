@@ -106,6 +106,12 @@ def trusted(folder: Path) -> bool:
     return (status.st_uid in (os.getuid(), 0) or placed_by_root) and not status.st_mode & stat.S_IWOTH
 
 
+def distrusted(path: str) -> bool:
+    """Whether a socket at this path lies in a folder that is there and cannot be believed."""
+    folder = os.path.dirname(path)
+    return os.path.exists(folder) and not trusted(Path(folder))
+
+
 def check_length(path: str) -> None:
     """Raises `ConfigError` for a path that is too long for a unix socket."""
     if len(os.fsencode(path)) > _MOST_PATH:

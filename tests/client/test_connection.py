@@ -80,6 +80,16 @@ def test_a_user_who_is_let_in_is_served() -> None:
         assert trainer(code) == list(range(30))
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_a_folder_that_may_not_be_looked_into_is_a_reason(tmp_path: Path) -> None:
+    """As another user's runtime folder: it is told, and not raised as what it is."""
+    tmp_path.chmod(0o700)
+    with Trainer(uid=65534) as trainer:
+        kind, text = trainer.ask(f"Client('ipc://{tmp_path}/enqueued/d.sock', connect_timeout=0.2)")
+    assert kind == "ConnectTimeout"
+    assert "the socket cannot be reached: Permission denied" in text
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make a folder for another user")
 def test_a_folder_that_others_can_write_to_is_not_trusted(tmp_path: Path) -> None:
     """Somebody else's socket could lie there."""
