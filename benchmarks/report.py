@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from benchmarks.batches import Size
 from benchmarks.results import RATE, Target, find, middle, ratio
 from benchmarks.rounds import Measured
 
-PACKAGES = ("enqueued", "numpy", "pyzmq", "torch", "keras", "tensorpack")
+PACKAGES = ("enqueued", "numpy", "pyzmq", "torch", "keras", "tensorflow", "tensorpack")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -151,7 +152,7 @@ def _commit() -> str:
 
 
 def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
+    for told in (name, f"{name}-cpu"):  # tensorflow has one for machines without a GPU
+        with suppress(PackageNotFoundError):
+            return version(told)
+    return "not installed"

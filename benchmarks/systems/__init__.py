@@ -79,6 +79,7 @@ SYSTEMS = {
         ),
         System("torch", "PyTorch DataLoader, 1 worker", "dataloader:loaded", needs="torch"),
         System("torch-tuned", "PyTorch DataLoader, tuned", "dataloader:loaded", {"tuned": True}, needs="torch"),
+        System("tf-data", "tf.data service, its own tensors", "tfdata:served", needs="tensorflow"),
         _pyzmq("ipc", 10, "pyzmq PUSH/PULL, ipc, mark 10"),
         _pyzmq("tcp", 10, "pyzmq PUSH/PULL, tcp, mark 10"),
         _pyzmq("ipc", 1000, "pyzmq PUSH/PULL, ipc, mark 1000", ("small",)),

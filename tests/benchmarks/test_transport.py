@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -35,6 +36,14 @@ def test_enqueued_is_measured_beside_bare_sockets(size: str, tmp_path: Path) -> 
     ours, frames = systems["enqueued"][0], systems["enqueued-tcp"][0]
     assert (ours["transport"], frames["transport"]) == ("slots", "frames")
     assert ours["daemon_rss_bytes"] > 0
+
+
+def test_a_tf_data_service_is_measured_or_named() -> None:
+    """Where TensorFlow is not installed its row says so."""
+    done = benchmarks("transport", "--seconds", "0.05", "--rounds", "1", "--size", "small", "--against", "tf-data")
+    assert done.returncode == 0, done.stderr
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("tf.data service")]
+    assert ("not installed (tensorflow)" in row) == (importlib.util.find_spec("tensorflow") is None)
 
 
 def test_an_unknown_peer_is_an_error_that_names_the_known_ones() -> None:
