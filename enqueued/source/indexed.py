@@ -8,6 +8,7 @@ from typing import Any
 from enqueued.errors import LoadError
 from enqueued.source import hooks
 from enqueued.source.failure import a, load_error, source_error
+from enqueued.source.generators import Seeder
 from enqueued.source.permutation import ShuffledOrder
 from enqueued.source.seeding import ENDING, OPENING, at, seed_generators
 from enqueued.source.spec import SourceSpec
@@ -26,6 +27,7 @@ class IndexedSource:
         self.seeds_globals = True
         self._epoch = 0
         self._seed = spec.seed
+        self._seeder = Seeder()
         self._order = ShuffledOrder(spec.seed) if spec.shuffle else None
         self._counted = (-1, 0)
         self._begin_hook = hooks.hook(user, "on_epoch_begin")
@@ -41,11 +43,11 @@ class IndexedSource:
         return count(self.user, self.spec.target)
 
     def make(self, epoch: int, index: int) -> Any:
-        """The batch at one position, after seeding for it."""
+        """The batch at one position, as it is after seeding for it."""
         at(self._seed, epoch, index)
-        if self.seeds_globals:
-            seed_generators(self._seed, epoch, index)
-        return self._fetch(epoch, index)
+        if not self.seeds_globals:
+            return self._fetch(epoch, index)
+        return self._seeder.make(self._fetch, self._seed, epoch, index)
 
     def begin(self) -> None:
         """Runs `on_epoch_begin` for epoch 0; call it once, in one place, before workers are forked."""

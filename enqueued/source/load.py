@@ -12,6 +12,7 @@ from enqueued.errors import LoadError
 from enqueued.source.construction import construct, is_factory
 from enqueued.source.dataset import DatasetSource
 from enqueued.source.failure import a, load_error, place, summary
+from enqueued.source.generators import watch_generators
 from enqueued.source.indexed import IndexedSource
 from enqueued.source.seeding import OPENING, WorkerInfo, at, seed_generators
 from enqueued.source.spec import SourceSpec
@@ -53,6 +54,8 @@ def build(spec: SourceSpec) -> IndexedSource | StreamedSource:
     The global generators are seeded before the module is imported and again before the constructor runs, so that a
     later process can build the same object.
     """
+    if spec.kind != "generator":
+        watch_generators()
     _seed(spec)
     found = import_attribute(spec.target, spec.app_dir)
     _function(spec.collate, "--collate", spec)

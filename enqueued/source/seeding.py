@@ -85,9 +85,20 @@ def seed_generators(seed: int, epoch: int, index: int) -> None:
         _seed_numpy(numpy_random, key)
     torch = modules.get("torch")
     if torch is not None:
-        generator = getattr(torch, "default_generator", None)  # missing while torch itself is being imported
-        if generator is not None:
-            generator.manual_seed(key)  # torch.manual_seed costs 94 us, this 1
+        _seed_torch(torch, key)
+
+
+def seed_torch(seed: int, epoch: int, index: int) -> None:
+    """Seeds torch's generator alone, if torch is loaded."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        _seed_torch(torch, mix(seed, epoch, index))
+
+
+def _seed_torch(torch: Any, key: int) -> None:
+    generator = getattr(torch, "default_generator", None)  # missing while torch itself is being imported
+    if generator is not None:
+        generator.manual_seed(key)  # torch.manual_seed costs 94 us, this 1
 
 
 def _seed_numpy(numpy_random: Any, key: int) -> None:
