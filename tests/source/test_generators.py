@@ -6,7 +6,6 @@ import copy
 import os
 import pickle
 import random
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType, SimpleNamespace
@@ -227,6 +226,14 @@ def test_one_that_touches_the_generators_always_is_always_seeded_for(name: str) 
     assert one.user.fetched == list(range(12))
 
 
+def test_a_streak_ends_with_the_last_one() -> None:
+    """It may touch the generators like any other."""
+    one = source([nothing, nothing, random.random])
+    for index in range(3):
+        one.make(0, index)
+    assert not idle(one)
+
+
 def test_one_that_leaves_the_generators_alone_is_made_once() -> None:
     """And after a streak the generators are left alone too."""
     one = source([*QUIET, *QUIET, *QUIET, *QUIET])
@@ -343,34 +350,6 @@ def test_a_process_that_is_not_watched_seeds_for_every_position(monkeypatch: pyt
     drawn = [seeder.make(lambda epoch, index: random.random(), 1, 0, index) for index in range(9)]
     random.seed(mix(1, 0, 8))
     assert drawn[8] == random.random()
-
-
-def test_nothing_is_watched_where_the_states_lie_otherwise() -> None:
-    """Words that are not found where they should be, and another bit generator: then all is left as it is."""
-    code = (
-        "import random, numpy.random as legacy\n"
-        "from enqueued.source import generators\n"
-        "former = legacy.get_bit_generator()\n"
-        "legacy.set_bit_generator(legacy.PCG64(1))\n"
-        "generators.watch_generators()\n"
-        "assert generators._watch is None\n"
-        "legacy.set_bit_generator(former)\n"
-        "generators._memory, memory = (lambda *_: None), generators._memory\n"
-        "generators.watch_generators()\n"
-        "assert generators._watch is None and legacy.get_bit_generator() is former\n"
-        "assert memory(former, id(former) - 8, []) is None\n"
-        "assert memory(former, former.ctypes.state_address + 800, []) is None\n"
-        "assert memory(former, former.ctypes.state_address, [0] * 625) is None\n"
-        "generators._memory = memory\n"
-        "legacy.seed(5), random.seed(5)\n"
-        "legacy.rand(3), random.random()\n"
-        "generators.watch_generators()\n"
-        "assert generators._watch is not None\n"
-        "ours, theirs = legacy.rand(), legacy.RandomState(5).rand(4)[3]\n"
-        "assert ours == theirs\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_batch_that_is_built_in_its_slot_may_be_made_again() -> None:
