@@ -33,10 +33,11 @@ check: $(VENV)/.dev  ## ruff, mypy and import-linter
 soak: $(VENV)/.dev  ## run the long tests
 	$(BIN)/pytest -m soak
 
-bench: $(VENV)/.bench  ## measure against PyTorch's DataLoader, Keras 3 and bare ZeroMQ
+bench: $(VENV)/.bench  ## measure against PyTorch's DataLoader, Keras 3, tf.data service and bare ZeroMQ
 	$(BIN)/python -m benchmarks transport
 	$(BIN)/python -m benchmarks inprocess
 	$(BIN)/python -m benchmarks sharing
+	$(BIN)/python -m benchmarks pipeline
 	$(BIN)/python -m benchmarks latency
 	$(BIN)/python -m benchmarks scaling
 

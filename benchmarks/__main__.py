@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-COMMANDS = ("inprocess", "latency", "plot", "scaling", "sharing", "transport")
+COMMANDS = ("inprocess", "latency", "pipeline", "plot", "scaling", "sharing", "transport")
 
 
 class Commands(click.Group):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import click
 from benchmarks.batches import SIZES, Size
 from benchmarks.report import host, plain, target_table
 from benchmarks.results import Target
-from benchmarks.rounds import Measured, measure
+from benchmarks.rounds import Measured, Once, fresh, measure
 from benchmarks.systems import System, chosen
 
 
@@ -28,16 +28,17 @@ class Run:
     rounds: int
     options: dict[str, Any]
     file: Path | None
+    known: Mapping[str, Size]
     where: dict[str, Any] = field(default_factory=host)
     began: float = field(default_factory=time.monotonic)
 
-    def measure(self, table: Callable[[Size, Sequence[Measured]], str]) -> list[Measured]:
+    def measure(self, table: Callable[[Size, Sequence[Measured]], str], once: Once = fresh) -> list[Measured]:
         """Every system at every size; the table of a size is shown as soon as it is measured."""
         click.echo("  ".join(f"{key} {value}" for key, value in self.where.items()))
         measured: list[Measured] = []
         for name in self.sizes:
-            size = SIZES[name]
-            found = measure(self.systems, size, self.seconds, self.rounds, lambda line: click.echo(line, err=True))
+            size = self.known[name]
+            found = measure(self.systems, size, self.seconds, self.rounds, _progress, once)
             click.echo(f"\n{table(size, found)}")
             measured += found
         return measured
@@ -53,43 +54,74 @@ class Run:
             raise SystemExit(1)
 
 
+Option = Callable[[Callable[..., None]], Callable[..., None]]
+"""A click option for a function."""
+
+
+def _progress(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def peers(option: str, words: str, systems: Mapping[str, System], always: Collection[str] = ()) -> Option:
+    """An option for `systems`: a list of them, or of those whose names it begins, and `always` these."""
+
+    def listed(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> list[System]:
+        try:
+            return chosen(words, systems, always)
+        except KeyError as error:
+            raise click.BadParameter(f"no system is named {error}; there are {', '.join(systems)}") from None
+
+    told = f"{words}; repeatable. One of {', '.join(systems)}.  [default: all]"
+    return click.option(option, "systems", multiple=True, metavar="NAME", help=told, callback=listed)
+
+
 def comparison(
-    option: str, words: str, systems: Mapping[str, System], always: Collection[str] = ()
-) -> Callable[[Callable[[Run], None]], click.Command]:
-    """Make a function a command that measures `systems`, or those whose names `option` begins, and `always` these."""
+    option: str,
+    words: str,
+    systems: Mapping[str, System],
+    always: Collection[str] = (),
+    sizes: Mapping[str, Size] = SIZES,
+    more: Iterable[Option] = (),
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a function a command that measures `systems`, or those whose names `option` begins, and `always` these.
 
-    def command(function: Callable[[Run], None]) -> click.Command:
-        @click.command(function.__name__, help=function.__doc__)
-        @click.option(
-            "--seconds", type=click.FloatRange(0.01), default=3.0, show_default=True, help="Of each measurement."
-        )
-        @click.option(
-            "--rounds", type=click.IntRange(1), default=3, show_default=True, help="Measurements of each system."
-        )
-        @click.option(
-            "--size", "sizes", type=click.Choice(list(SIZES)), multiple=True, help="Repeatable.  [default: all]"
-        )
-        @click.option(
-            option,
-            "wanted",
-            multiple=True,
-            metavar="NAME",
-            help=f"{words}; repeatable. One of {', '.join(systems)}.  [default: all]",
-        )
-        @click.option(
-            "--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures to this file."
-        )
+    It gets the `Run`, and by name what its own click options, `more`, have given.
+    """
+
+    def command(function: Callable[..., None]) -> click.Command:
         def run(
-            seconds: float, rounds: int, sizes: tuple[str, ...], wanted: tuple[str, ...], file: Path | None
+            systems: list[System],
+            seconds: float,
+            rounds: int,
+            file: Path | None,
+            names: tuple[str, ...] = (),
+            **given: Any,
         ) -> None:
-            try:
-                found = chosen(wanted, systems, always)
-            except KeyError as error:
-                raise click.BadParameter(f"no system is named {error}; there are {', '.join(systems)}") from None
-            names = [name for name in SIZES if name in sizes or not sizes]
-            options = {"seconds": seconds, "rounds": rounds, "sizes": names, option.lstrip("-"): list(wanted)}
-            function(Run(found, names, seconds, rounds, options, file))
+            asked = [name for name in sizes if name in names or not names]
+            options = {"seconds": seconds, "rounds": rounds, "sizes": asked, **given}
+            options["systems"] = [system.name for system in systems]
+            function(Run(systems, asked, seconds, rounds, options, file, sizes), **given)
 
-        return run
+        by_size = click.option(
+            "--size", "names", type=click.Choice(list(sizes)), multiple=True, help="Repeatable.  [default: all]"
+        )
+        every: list[Option] = [
+            click.option(
+                "--seconds", type=click.FloatRange(0.01), default=3.0, show_default=True, help="Of each measurement."
+            ),
+            click.option(
+                "--rounds", type=click.IntRange(1), default=3, show_default=True, help="Measurements of each system."
+            ),
+            *([by_size] if len(sizes) > 1 else []),
+            *more,
+            peers(option, words, systems, always),
+            click.option(
+                "--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures to a file."
+            ),
+        ]
+        made: Callable[..., None] = run
+        for add in reversed(every):
+            made = add(made)
+        return click.command(function.__name__, help=function.__doc__)(made)
 
     return command

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import os
 import signal
@@ -13,24 +11,31 @@ import time
 from collections import defaultdict
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
 
+from benchmarks.comparison import peers
+from benchmarks.program import program, tell
 from benchmarks.report import aligned, host, number, target_table
 from benchmarks.results import Target
+from benchmarks.systems import PEERS, TRAINERS, System
 from benchmarks.systems.daemon import started
+from benchmarks.systems.trainers import needed
 from enqueued import Client
 from enqueued.client.query import query
 
-ROOT = Path(__file__).resolve().parents[1]
 RUNS = 7
 HELP_MS = 150.0
+SOURCE = "benchmarks.slow:Built"
 BUILD_S = 1.0
 """A source takes so long to be built."""
 WORKERS = 4
 COUNT = ("--workers", str(WORKERS))
 READY, RESTART, BUILT = "daemon, to its first batch", "restarted trainer, to its first batch", "source built in 1 s: "
 RESPAWN = f"{WORKERS} killed workers, source imports torch"
+SPAWNED = {"spawn": System("spawn", "the pool, spawned", "", needs="torch")}
+"""What our own pool does without its zygote; only for workers that have died."""
 
 
 def help_target(runs: int = RUNS) -> Target:
@@ -48,39 +53,46 @@ def _help_s() -> float:
 
 @click.command()
 @click.option("--runs", type=click.IntRange(1), default=RUNS, show_default=True, help="How many times each.")
+@peers("--against", "Only this peer, or those whose name begins so", PEERS | SPAWNED)
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures to this file.")
-def latency(runs: int, file: Path | None) -> None:
+def latency(runs: int, systems: list[System], file: Path | None) -> None:
     """Measure waiting: for a daemon, for the first batch of a trainer that was started again, for workers.
 
-    A trainer's time runs from the moment when it has imported what it needs to its first batch; of a DataLoader it has
-    to build the source and start a worker in it. What is measured against each other takes turns.
+    A trainer's time runs from the moment when it has imported what it needs to its first batch; a peer has to build
+    the source and start a worker for it. What is measured against each other takes turns.
     """
     where = host()
     click.echo("  ".join(f"{key} {value}" for key, value in where.items()))
-    torch = importlib.util.find_spec("torch") is not None
-    if not torch:
-        click.echo("PyTorch DataLoader, and a source that imports torch: not installed (torch)")
     found: dict[str, list[float]] = defaultdict(list)
+    missing = {_words(system, words): system for system in systems for words in ("", BUILT) if not system.installed}
+    installed = [system for system in systems if system.installed]
     for _ in range(runs):
         for words, build_s in (("", 0.0), (BUILT, BUILD_S)):
             began = time.perf_counter()
-            with started("benchmarks.slow:Built", *COUNT, build_s=build_s) as (endpoint, _):
-                _first_of_client(endpoint)
+            with started(SOURCE, *COUNT, build_s=build_s) as (endpoint, _):
+                _first("enqueued", {"endpoint": endpoint})
                 found[words + READY].append(time.perf_counter() - began)
-                found[words + RESTART].append(_trainer("client", endpoint))
-            if torch:
-                found[f"{words}{RESTART}, DataLoader"].append(_trainer("loader", str(build_s)))
-        for method in ("auto", "spawn") if torch else ():
+                found[words + RESTART].append(_trainer("enqueued", {"endpoint": endpoint}))
+            told = {"source": SOURCE, "arguments": {"build_s": build_s}, "workers": 1}
+            for system in installed:
+                if system.name in PEERS:
+                    found[_words(system, words)].append(_trainer(system.name, told))
+        for method in ("auto", "spawn") if SPAWNED["spawn"] in installed else ():
             with started("benchmarks.heavy:Heavy", *COUNT, "--start-method", method) as (endpoint, _):
                 found[RESPAWN + ", spawned" * (method == "spawn")].append(_respawn(endpoint))
-    click.echo(f"\n{_table(found)}\n\n{target_table(_targets(found))}\n\n{runs} runs of each; medians")
+    click.echo(f"\n{_table(found, missing)}\n\n{target_table(_targets(found))}\n\n{runs} runs of each; medians")
     if file is not None:
         file.write_text(json.dumps({"host": where, "seconds": found}, indent=2) + "\n")
 
 
-def _table(found: dict[str, list[float]]) -> str:
+def _words(system: System, words: str) -> str:
+    return f"{RESPAWN}, spawned" if system.name in SPAWNED else f"{words}{RESTART}, {system.title}"
+
+
+def _table(found: dict[str, list[float]], missing: dict[str, System]) -> str:
     rows = [["", "median", "lowest", "highest"]]
     rows += [[what, *(number(f(took), 1e3, 1, " ms") for f in (median, min, max))] for what, took in found.items()]
+    rows += [[what, f"not installed ({system.needs})", "-", "-"] for what, system in missing.items()]
     return aligned(rows)
 
 
@@ -90,35 +102,25 @@ def _targets(found: dict[str, list[float]]) -> list[Target]:
         return median(values) if (values := [b / a for a, b in pairs]) else None
 
     return [
-        Target(f"{BUILT}{RESTART}: DataLoader", 20, None, "x", times(BUILT + RESTART, f"{BUILT}{RESTART}, DataLoader")),
-        Target(f"{RESTART}: DataLoader", 3, None, "x", times(RESTART, f"{RESTART}, DataLoader")),
+        Target(f"{BUILT}{RESTART}: DataLoader", 20, None, "x", times(BUILT + RESTART, _words(PEERS["torch"], BUILT))),
+        Target(f"{RESTART}: DataLoader", 3, None, "x", times(RESTART, _words(PEERS["torch"], ""))),
         Target(f"{RESPAWN}: spawned", 20, None, "x", times(RESPAWN, f"{RESPAWN}, spawned")),
         help_target(),
     ]
 
 
-def _first_of_client(endpoint: str) -> float:
+def _first(system: str, told: dict[str, Any]) -> float:
+    needed(TRAINERS[system].needs)
     began = time.perf_counter()
-    with Client(endpoint, connect_timeout=120) as client:
-        next(iter(client))
+    with TRAINERS[system].open(**told) as feed:
+        next(feed.batches)
         return time.perf_counter() - began
 
 
-def _first_of_loader(build_s: float) -> float:
-    from benchmarks.slow import Built
-
-    data = importlib.import_module("torch.utils.data")
-    began = time.perf_counter()
-    source = Built(build_s)
-    next(iter(data.DataLoader(source, batch_size=None, sampler=range(len(source)), num_workers=1)))
-    return time.perf_counter() - began
-
-
-def _trainer(system: str, argument: str) -> float:
+def _trainer(system: str, told: dict[str, Any]) -> float:
     """How long a fresh trainer waits for its first batch."""
-    command = [sys.executable, "-m", "benchmarks.latency", system, argument]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
-    return float(told.stdout)
+    with program("benchmarks.latency", system, json.dumps(told), limit_s=120) as trainer:
+        return float(trainer.hear())
 
 
 def _respawn(endpoint: str) -> float:
@@ -142,5 +144,4 @@ def _up(endpoint: str) -> set[int]:
 
 
 if __name__ == "__main__":
-    waited = _first_of_client(sys.argv[2]) if sys.argv[1] == "client" else _first_of_loader(float(sys.argv[2]))
-    click.echo(waited)
+    tell(_first(sys.argv[1], json.loads(sys.argv[2])))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
 
-from benchmarks.systems import IN_PROCESS, SYSTEMS
+from benchmarks.systems import IN_PROCESS, PEERS, SYSTEMS, TRAINERS
 
 OURS, THEIRS = "#c2410c", "#94a3b8"
 _WORDS = {"big": "9.6 MB", "mid": "1.6 MB", "small": "2 KB"}
@@ -19,13 +20,16 @@ _WORDS = {"big": "9.6 MB", "mid": "1.6 MB", "small": "2 KB"}
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--to", type=click.Path(path_type=Path, file_okay=False), default=Path("docs/plots"), show_default=True)
 def plot(folder: Path, to: Path) -> None:
-    """Draw transport.json, inprocess.json, sharing.json and scaling.json of a folder, those that are there, as PNG."""
+    """Draw what other commands have written with --json, as PNG.
+
+    These are transport.json, inprocess.json, sharing.json, pipeline.json and scaling.json; those that are there.
+    """
     try:
         matplotlib = importlib.import_module("matplotlib")
     except ModuleNotFoundError:
         raise click.ClickException('matplotlib is not installed: pip install "enqueued[bench]"') from None
     matplotlib.use("Agg")
-    pictures = {"transport": _bars, "inprocess": _bars, "sharing": _sharing, "scaling": _scaling}
+    pictures = {"transport": _bars, "inprocess": _bars, "sharing": _sharing, "pipeline": _pipeline, "scaling": _scaling}
     to.mkdir(parents=True, exist_ok=True)
     for name, draw in pictures.items():
         file = folder / f"{name}.json"
@@ -67,14 +71,35 @@ def _sharing(told: dict[str, Any]) -> Any:
     """Batches a second of K trainers together."""
     figure, (one,) = _axes(1, 2.8)
     found = {int(trainers): rates for trainers, rates in told["trainers"].items()}
-    for key, label, color in (("shared", "one daemon", OURS), ("private", "private DataLoaders", THEIRS)):
-        middles = [sorted(rates[key])[len(rates[key]) // 2] for rates in found.values() if rates[key]]
-        one.plot(list(found)[: len(middles)], middles, "o-", label=label, color=color)
+    one.plot(list(found), [median(rates["shared"]) for rates in found.values()], "o-", label="one daemon", color=OURS)
+    peers = list(next(iter(found.values()))["private"])
+    for peer, style in zip(peers, ("o-", "s--", "^:"), strict=False):
+        middles = [median(rates["private"][peer]) for rates in found.values()]
+        one.plot(list(found), middles, style, label=f"{PEERS[peer].title}, private", color=THEIRS)
     one.set_xticks(list(found))
     one.set_xlabel("trainers", fontsize=8)
     one.set_title(f"JPEGs, {told['workers']} workers in all: batches/s of all trainers", fontsize=9)
     one.set_ylim(bottom=0)
     one.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _pipeline(told: dict[str, Any]) -> Any:
+    """Steps a second, and how long it takes until a trainer that was killed is there again."""
+    rows = [row for row in told["measured"] if row["median"]]
+    rows.sort(key=lambda row: float(row["median"]))
+    titles = [TRAINERS[row["system"]].title for row in rows]
+    colors = [OURS if row["system"] == "enqueued" else THEIRS for row in rows]
+    figure, (steps, again) = _axes(2, 0.4 * len(rows) + 1.0)
+    for one, key, words, unit in (
+        (steps, "batches_per_s", "steps/s, two workers", "{:.1f}"),
+        (again, "again_s", f"killed, and again after step {told['options']['step']}", "{:.2f} s"),
+    ):
+        middles = [median(done[key] for done in row["rounds"] if done) for row in rows]
+        one.bar_label(one.barh(titles, middles, color=colors), fmt=unit, padding=3, fontsize=7)
+        one.set_title(words, fontsize=9)
+        one.tick_params(labelsize=7)
+        one.margins(x=0.18)
     return figure
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from benchmarks.batches import Size
+from benchmarks.program import ROOT, Failed, end
 from benchmarks.systems import System
 
-ROOT = Path(__file__).resolve().parents[1]
 _START_S = 60.0
 
 
@@ -31,14 +27,19 @@ class Measured:
     trouble: str = ""
 
 
-class Failed(Exception):
-    """A measurement came to nothing; the text says why."""
+Once = Callable[[System, Size, float], dict[str, Any]]
+"""Measures a system at a size for so many seconds, or raises `Failed`. Its rate is ``batches_per_s``."""
 
 
 def measure(
-    systems: Sequence[System], size: Size, seconds: float, rounds: int, tell: Callable[[str], None]
+    systems: Sequence[System],
+    size: Size,
+    seconds: float,
+    rounds: int,
+    tell: Callable[[str], None],
+    once: Once,
 ) -> list[Measured]:
-    """Each of the systems once per round, each time in a fresh process; `tell` gets a line of progress."""
+    """Each of the systems once per round, with fresh processes; `tell` gets a line of progress."""
     measured = [Measured(system, size) for system in systems if size.name in system.sizes]
     for entry in measured:
         if not entry.system.installed:
@@ -48,7 +49,7 @@ def measure(
             if not entry.system.installed:
                 continue
             try:
-                result = _fresh(entry.system, size, seconds)
+                result = once(entry.system, size, seconds)
             except Failed as failed:
                 entry.rounds.append(None)
                 entry.trouble = f"failed: {failed}"
@@ -59,7 +60,8 @@ def measure(
     return measured
 
 
-def _fresh(system: System, size: Size, seconds: float) -> dict[str, Any]:
+def fresh(system: System, size: Size, seconds: float) -> dict[str, Any]:
+    """One `benchmarks.trial`, in a process of its own. Raises `Failed`."""
     limit_s = 3 * seconds + _START_S
     with tempfile.TemporaryDirectory(prefix="enq-bench-", ignore_cleanup_errors=True) as folder:
         command = [sys.executable, "-m", "benchmarks.trial", system.name, size.name, str(seconds), folder]
@@ -78,15 +80,9 @@ def _fresh(system: System, size: Size, seconds: float) -> dict[str, Any]:
         except subprocess.TimeoutExpired:
             raise Failed(f"nothing after {limit_s:.0f} s") from None
         finally:
-            _end(process)
+            end(process)
     if process.returncode:
         said = err.strip().splitlines()
         raise Failed(said[-1] if said else f"exit code {process.returncode}")
     result: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
     return result
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError):  # as it should be: nothing is left
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

@@ -6,49 +6,24 @@ prints how many batches came in how many seconds.
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
-import click
 import numpy as np
+
+from benchmarks.program import tell
+from benchmarks.systems import TRAINERS
 
 WARM_UP = 3
 """Batches."""
 
 
-def client(stack: ExitStack, endpoint: str) -> Iterator[Any]:
-    """Batches of a daemon, as a group of this trainer's own."""
-    from enqueued import Client
-
-    opened = stack.enter_context(Client(endpoint, batch_timeout=60))
-    return (batch.data for batch in opened.batches())
-
-
-def loader(stack: ExitStack, source: str, arguments: dict[str, Any], workers: int) -> Iterator[Any]:
-    """Batches of a DataLoader of this trainer's own, which keeps its workers between epochs."""
-    data = importlib.import_module("torch.utils.data")
-    module, _, name = source.partition(":")
-    dataset = getattr(importlib.import_module(module), name)(**arguments)
-    loaded = data.DataLoader(
-        dataset, batch_size=None, sampler=range(len(dataset)), num_workers=workers, persistent_workers=True
-    )
-
-    def epochs() -> Iterator[Any]:
-        while True:
-            yield from loaded
-
-    return epochs()
-
-
 def main(system: str, seconds: float, arguments: dict[str, Any]) -> None:
     """Take batches for so long."""
-    with ExitStack() as stack:
-        batches = (client if system == "client" else loader)(stack, **arguments)
+    with TRAINERS[system].open(**arguments) as feed:
+        batches = feed.batches
         buffers = [np.asarray(array).copy() for array in next(batches)]
 
         def take() -> None:
@@ -57,13 +32,13 @@ def main(system: str, seconds: float, arguments: dict[str, Any]) -> None:
 
         for _ in range(WARM_UP):
             take()
-        click.echo("ready")
+        tell("ready")
         sys.stdin.readline()
         count, began = 0, time.perf_counter()
         while (took := time.perf_counter() - began) < seconds:
             take()
             count += 1
-        click.echo(json.dumps({"batches": count, "seconds": took}))
+        tell({"batches": count, "seconds": took})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The systems that are measured: for each one function that gives batches, in a file by kind.
 
-`open` gets a size and an empty folder and is a context manager around a `Feed`; it runs in a process of its own, and
-starts the one producer process itself.
+`open` is a context manager around a `Feed`, in a process of its own. Where ready batches are sent it gets a size and an
+empty folder, and starts the one producer process itself; a trainer (`TRAINERS`) is told the source, or who serves it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import importlib.util
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from benchmarks.batches import SIZES, Size
+from benchmarks.batches import SIZES
 
 ALL = tuple(SIZES)
 LARGE = ("big", "mid")
@@ -26,11 +25,15 @@ def _nothing() -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Feed:
-    """An endless iterator of batches; `usage` gives counters (``daemon_cpu_s``), `facts` what holds at the end."""
+    """An endless iterator of batches; `usage` gives counters (``daemon_cpu_s``), `facts` what holds at the end.
+
+    `state` is what the trainer saves with its model in order to go on there; nothing where there is no such thing.
+    """
 
     batches: Iterator[Any]
     usage: Callable[[], dict[str, float]] = _nothing
     facts: Callable[[], dict[str, Any]] = _nothing
+    state: Callable[[], dict[str, Any]] = _nothing
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,12 @@ class System:
         """Whether it can be measured here."""
         return importlib.util.find_spec(self.needs) is not None
 
-    def open(self, size: Size, folder: Path) -> AbstractContextManager[Feed]:
+    def open(self, *given: Any, **more: Any) -> AbstractContextManager[Feed]:
         """Start it."""
         module, _, function = self.where.partition(":")
         opened: AbstractContextManager[Feed] = getattr(
             importlib.import_module(f"benchmarks.systems.{module}"), function
-        )(size, folder, **self.arguments)
+        )(*given, **self.arguments, **more)
         return opened
 
 
@@ -112,6 +115,17 @@ IN_PROCESS = {
         *_in_process("dataloader", "PyTorch DataLoader, 2 workers", "enqueuers:dataloader", "torch"),
     )
 }
+TRAINERS = {
+    name: System(name, title, f"trainers:{function}", needs=needs, sizes=("photos",))
+    for name, title, function, needs in (
+        ("enqueued", "enqueued, one daemon", "client", "numpy"),
+        ("torch", "PyTorch DataLoader", "loader", "torch"),
+        ("keras", "Keras 3 OrderedEnqueuer", "keras", "keras"),
+        ("tf-data", "tf.data service, in process", "tf_data", "tensorflow"),
+    )
+}
+"""Where a trainer has its batches from that are made of a source of Python."""
+PEERS = {name: system for name, system in TRAINERS.items() if name != "enqueued"}
 
 
 def chosen(words: tuple[str, ...], systems: Mapping[str, System], always: Collection[str]) -> list[System]:

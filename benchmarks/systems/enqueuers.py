@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -33,11 +34,17 @@ def ours(size: Size, folder: Path, *, processes: bool = False, length: int = END
         yield _fed(epochs())
 
 
+def adapters() -> Any:
+    """Keras 3's module of enqueuers, which need not be there."""
+    # what it takes to be imported: its NumPy backend needs JAX
+    os.environ["KERAS_BACKEND"] = "torch" if importlib.util.find_spec("torch") else "tensorflow"
+    return importlib.import_module("keras.src.trainers.data_adapters.py_dataset_adapter")
+
+
 @contextmanager
 def keras(size: Size, folder: Path, *, processes: bool = False, length: int = ENDLESS) -> Iterator[Feed]:
     """Batches of Keras 3's, which `fit` starts and stops in each epoch as it is done here."""
-    os.environ["KERAS_BACKEND"] = "torch"  # its NumPy backend needs JAX
-    adapter = importlib.import_module("keras.src.trainers.data_adapters.py_dataset_adapter")  # keras need not be there
+    adapter = adapters()
 
     class Dataset(Ready, adapter.PyDataset):  # type: ignore[name-defined,misc] # its type is not known
         """What it takes."""
