@@ -50,7 +50,7 @@ SIZES = {
     for size in (
         Size("big", (64, 224, 224, 3), "uint8", queue=8, prefetch=4),
         Size("mid", (32, 64, 64, 3), "float32", queue=64, prefetch=16),
-        Size("small", (32, 16), "float32", queue=512, prefetch=128),
+        Size("small", (32, 16), "float32", queue=2048, prefetch=512),
     )
 }
 

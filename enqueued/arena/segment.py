@@ -24,11 +24,29 @@ SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | _F_SEAL_FU
 
 
 class Slot(NamedTuple):
-    """Where one encoded batch lies: `nbytes` from `offset` on in segment number `segment`."""
+    """Where one encoded batch lies: `nbytes` from `offset` on in segment number `segment`.
+
+    With several `cells` it is a run of as many batches of this size, in cells that follow each other.
+    """
 
     segment: int
     offset: int
     nbytes: int
+    cells: int = 1
+
+    @property
+    def step(self) -> int:
+        """How many bytes the batches of a run lie apart."""
+        return cell_size(self.nbytes)
+
+    @property
+    def stop(self) -> int:
+        """Where the last batch ends."""
+        return self.offset + (self.cells - 1) * self.step + self.nbytes
+
+    def part(self, skip: int, cells: int) -> Slot:
+        """So many batches of a run, without the first `skip`."""
+        return Slot(self.segment, self.offset + skip * self.step, self.nbytes, cells)
 
 
 def cell_size(nbytes: int) -> int:

@@ -64,15 +64,15 @@ class SegmentTable:
         return self._rows[number].used
 
     def use(self, slot: Slot) -> None:
-        """A batch lies in this slot."""
-        self._rows[slot.segment].used += 1
-        self.used_bytes += slot.nbytes
+        """What lies in this slot counts."""
+        self._rows[slot.segment].used += slot.cells
+        self.used_bytes += slot.nbytes * slot.cells
 
     def free(self, slot: Slot) -> None:
-        """The batch in this slot is not needed any more."""
+        """What lies in this slot is not needed any more."""
         row = self._rows[slot.segment]
-        row.used -= 1
-        self.used_bytes -= slot.nbytes
+        row.used -= slot.cells
+        self.used_bytes -= slot.nbytes * slot.cells
         if row.withdrawn and not row.used:
             self._drop(slot.segment)
 
@@ -96,11 +96,11 @@ class SegmentTable:
                 yield row.worker, number
 
     def view(self, slot: Slot) -> memoryview:
-        """The encoded batch in a slot, to send it by socket; no copy is made."""
+        """What lies in a slot, to send it by socket; no copy is made."""
         row = self._rows[slot.segment]
         if row.memory is None:
             row.memory = map_readonly(row.fd, row.size)
-        return memoryview(row.memory)[slot.offset : slot.offset + slot.nbytes]
+        return memoryview(row.memory)[slot.offset : slot.stop]
 
     def _drop(self, number: int) -> None:
         row = self._rows.pop(number)

@@ -6,6 +6,7 @@ import mmap
 import os
 from collections.abc import Callable
 
+from enqueued.arena.cells import Cells
 from enqueued.arena.segment import Slot, cell_size, cells_per_segment, create_segment, segment_size
 
 
@@ -22,7 +23,7 @@ class _Segment:
 
 
 class Arena:
-    """The segments of one worker; a cell that was freed last is written first, because it is still warm.
+    """The segments of one worker.
 
     `publish(segment, fd, size)` hands a new segment on, `withdraw(segment)` says that one is closed. New segments are
     created only within `allowance` (bytes), which grows as the daemon grants more.
@@ -33,21 +34,26 @@ class Arena:
         self._publish = publish
         self._withdraw = withdraw
         self._segments: dict[int, _Segment] = {}
-        self._free: dict[int, list[tuple[int, int]]] = {}
-        """Free cells `(segment, offset)` of each size class, the warmest last."""
+        self._free: dict[int, Cells] = {}
+        """The free cells of each size class."""
+        self._size = (0, 0)
+        """The size of the last batch, and of its cell."""
         self._next = 0
         self.allowance = 0
 
     def take(self, nbytes: int) -> tuple[Slot, memoryview] | None:
         """A cell for a batch and the memory to write it to; None when that needs more than the allowance."""
-        cell_bytes = cell_size(nbytes)
+        if nbytes != self._size[0]:
+            self._size = nbytes, cell_size(nbytes)
+        cell_bytes = self._size[1]
         free = self._free.get(cell_bytes)
-        if not free:
+        place = free.take() if free is not None else None
+        if place is None:
             if segment_size(cell_bytes) > self.allowance:
                 self._close_idle()  # the daemon grants anew what has come back to it
                 return None
-            free = self._grow(cell_bytes)
-        number, offset = free.pop()
+            place = self._grow(cell_bytes)
+        number, offset = place
         segment = self._segments[number]
         segment.taken += 1
         return Slot(number, offset, nbytes), segment.view[offset : offset + nbytes]
@@ -56,12 +62,12 @@ class Arena:
         """How many bytes of allowance a batch of this size lacks."""
         return max(0, segment_size(cell_size(nbytes)) - self.allowance)
 
-    def give(self, number: int, offset: int) -> None:
-        """A cell is free again."""
+    def give(self, number: int, offset: int, count: int = 1) -> None:
+        """Cells that follow each other are free again."""
         segment = self._segments.get(number)
         if segment is not None:
-            segment.taken -= 1
-            self._free[segment.cell_bytes].append((number, offset))
+            segment.taken -= count
+            self._free[segment.cell_bytes].give(number, offset, count)
 
     def close(self, number: int) -> bool:
         """Give a segment back if none of its cells is taken."""
@@ -69,7 +75,7 @@ class Arena:
         if segment is None or segment.taken:
             return False
         del self._segments[number]
-        self._free[segment.cell_bytes] = [cell for cell in self._free[segment.cell_bytes] if cell[0] != number]
+        self._free[segment.cell_bytes].forget(number)
         segment.view.release()
         segment.memory.close()
         self._withdraw(number)
@@ -80,7 +86,8 @@ class Arena:
         for number in list(self._segments):
             self.close(number)
 
-    def _grow(self, cell_bytes: int) -> list[tuple[int, int]]:
+    def _grow(self, cell_bytes: int) -> tuple[int, int]:
+        """Make a segment; its first cell."""
         size = segment_size(cell_bytes)
         number = (self._number << 20) | self._next
         self._next += 1
@@ -90,7 +97,8 @@ class Arena:
         finally:
             os.close(fd)
         self.allowance -= size
-        self._segments[number] = _Segment(memory, size, cell_bytes)
-        free = self._free.setdefault(cell_bytes, [])
-        free.extend((number, cell * cell_bytes) for cell in reversed(range(cells_per_segment(cell_bytes))))
-        return free
+        segment = self._segments[number] = _Segment(memory, size, cell_bytes)
+        free = self._free.setdefault(cell_bytes, Cells(cell_bytes))
+        if segment.cells > 1:
+            free.give(number, cell_bytes, segment.cells - 1)
+        return number, 0

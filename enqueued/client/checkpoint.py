@@ -126,7 +126,6 @@ class Checkpoint:
                 state = replace(state, index=0, ahead=(), missing=None if state.missing is None else ())
         self._canary = state.canary if strict else None
         self._subscription.leave()
-        self._subscription.item = []
         self._join(self._claim_of(state), state.canary if strict else None)
         if not (strict or found) and state.canary is not None and self._subscription.open().welcome["indexed"]:
             self._compare(*state.canary)

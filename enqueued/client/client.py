@@ -188,7 +188,7 @@ class Client:
             item[4],
             redelivered=bool(item[5] & REDELIVERED),
             padded=bool(item[5] & PADDED),
-            acknowledge=partial(self._subscription.done, item),
+            acknowledge=partial(self._subscription.done, self._subscription.step),
         )
 
     # -- the state ----------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import zmq
 from enqueued.arena.segment import SMALL
 from enqueued.arena.views import Views
 from enqueued.client.handoff import Gone, HandOff, reach
+from enqueued.client.run import Run
 from enqueued.errors import ProtocolError, Refused
 from enqueued.wire import messages
 from enqueued.wire.hello import Hello
@@ -28,8 +29,8 @@ from enqueued.wire.messages import (
     TICKET,
     check_item,
     check_welcome,
+    join_runs,
     pack,
-    to_runs,
     unpack,
 )
 from enqueued.wire.places import Place
@@ -57,14 +58,20 @@ class Link:
         self.closed = False
         self._pid = os.getpid()
         self.items: deque[list[Any]] = deque()
-        """What came and was not taken: items of BATCHES; those of frames carry the frame as a last element."""
+        """What came and was not taken: items of BATCHES.
+
+        Those of batches have a last element that says what came: a `Run`, a frame, or `[segment, offset, nbytes]`.
+        """
         self.stable = 0
         """How many acknowledgements of this session the daemon has on disk."""
         self._answers: dict[str, Any] = {}
         self._owed: Counter[str] = Counter()
         self.views = Views()
-        self._done: list[int] = []
-        self._released: list[int] = []
+        self._done: list[list[int]] = []
+        self._released: list[list[int]] = []
+        """Runs `[first, count]` of leases, as in TAKE."""
+        self.untold = 0
+        """How many leases they name together."""
         self._frames: deque[Any] = deque()
         self._handoff: HandOff | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -170,11 +177,10 @@ class Link:
             if verb == BATCHES:
                 for item in fields[0]:
                     check_item(item)
-                    if item[0] == FRAME:
-                        if not self._frames:
-                            raise ProtocolError("the daemon announces a frame that does not come")
-                        item.append(self._frames.popleft())
-                    self.items.append(item)
+                    if item[0] <= FRAME:
+                        self._take_in_batches(item)
+                    else:
+                        self.items.append(item)
                 for segment in fields[1]:
                     if type(segment) is int:
                         self.views.forget(segment)
@@ -186,6 +192,20 @@ class Link:
                 raise Refused(fields[0])
             elif verb == messages.GONE:
                 raise Gone(fields[0])
+
+    def _take_in_batches(self, item: list[Any]) -> None:
+        """Put what a ticket or a frame stands for in line."""
+        head = item[:6]
+        if head[0] == FRAME:
+            if not self._frames:
+                raise ProtocolError("the daemon announces a frame that does not come")
+            count, step = item[6], item[7]
+            place: Any = self._frames.popleft()
+            small = len(place) < SMALL
+        else:
+            place = item[6:9]
+            small, count, step = item[8] < SMALL, item[9], item[10]
+        self.items.append([*head, Run(head, count, step, place) if small or count > 1 else place])
 
     def _hear_answer(self, what: str, value: Any) -> None:
         """Each question has one answer, in order: one that was given up before is not taken for that of the next."""
@@ -222,18 +242,29 @@ class Link:
     # -- leases -------------------------------------------------------------------------------------------------
 
     def root(self, item: list[Any], *, copy: bool) -> np.ndarray[Any, Any]:
-        """The bytes of the batch of a ticket or a frame, private and writable; a copy, or where they lie."""
+        """The bytes of a batch that has a place of its own, private and writable; a copy, or where they lie."""
+        place = item.pop()
         if item[0] == FRAME:
-            frame = item.pop().buffer  # a short one lies in ZeroMQ's own buffer, at any address
-            return np.frombuffer(frame if len(frame) >= SMALL else bytearray(frame), np.uint8)
-        segment, offset, nbytes = item[6], item[7], item[8]
+            return np.frombuffer(place.buffer, np.uint8)
+        segment, offset, nbytes = place
         if segment not in self.views:
             self._map(segment)
-        if copy or nbytes < SMALL:
+        if copy:
             root = self.views.copy(segment, offset, nbytes)
-            self._released.append(item[1])
+            self._release(item[1], 1)
             return root
         return self.views.view(item[1], segment, offset, nbytes)
+
+    def read(self, run: Run) -> None:
+        """Copy the bytes of a run, whose memory is the daemon's again."""
+        if type(run.place) is not list:
+            run.read(np.frombuffer(bytearray(run.place.buffer), np.uint8))  # ZeroMQ's own may be at any address
+            return
+        segment, offset, nbytes = run.place
+        if segment not in self.views:
+            self._map(segment)
+        run.read(self.views.copy(segment, offset, (run.count - 1) * run.step + nbytes))
+        self._release(run.lease, run.count)
 
     def _map(self, segment: int) -> None:
         if self._handoff is None:
@@ -246,23 +277,37 @@ class Link:
 
     def done(self, lease: int) -> None:
         """A lease is acknowledged; it is told with the next `flush`."""
-        self._done.append(lease)
+        self.untold += 1
+        runs = self._done
+        if runs:
+            last = runs[-1]
+            if last[0] + last[1] == lease:
+                last[1] += 1
+                return
+        runs.append([lease, 1])
+
+    def _release(self, lease: int, count: int) -> None:
+        self.untold += count
+        self._released.append([lease, count])
 
     def drop(self, item: list[Any]) -> None:
         """An item of before a SEEK, or after the end, is not wanted: give its memory back unread."""
         if item[0] == TICKET:
-            self._released.append(item[1])
+            place = item[6]
+            if type(place) is not Run:
+                self._release(item[1], 1)
+            elif place.unread:
+                self._release(place.lease, place.count)
 
     def flush(self, least: int = 1) -> None:
-        """Tell what was acknowledged and freed, if it is at least so much."""
+        """Tell what was acknowledged and freed, if that is twice `least` together."""
         if self.views.freed:
-            self._released.extend(self.views.collect())
-        if self._done or self._released:
-            if max(len(self._done), len(self._released)) < least:
-                return
-            done, self._done = self._done, []
-            released, self._released = self._released, []
-            self.send(messages.TAKE, to_runs(done), to_runs(released))
+            for lease in self.views.collect():
+                self._release(lease, 1)
+        if self.untold and self.untold >= 2 * least - 1:
+            done, released = self._done, self._released
+            self._done, self._released, self.untold = [], [], 0
+            self.send(messages.TAKE, done, join_runs(released))
 
     def send(self, verb: str, *fields: Any) -> None:
         """Send a message."""

@@ -21,6 +21,7 @@ from enqueued.client.lifetimes import watch_over
 from enqueued.client.link import Link
 from enqueued.client.patience import await_items
 from enqueued.client.receipts import Unstable, Witness
+from enqueued.client.run import Run
 from enqueued.client.search import find
 from enqueued.client.staleness import stale
 from enqueued.client.state import differences
@@ -63,7 +64,9 @@ class Subscription:
         self.link: Link | None = None
         self.over = False  # whether the stream has no further batches
         self.step = self.skipped = 0
-        self.item: list[Any] = []  # what was taken last, of BATCHES
+        self._item: list[Any] = []
+        self._run: Run | None = None  # of which something was taken last
+        self._quick = False  # whether the batches of a run follow each other, and nobody watches
         self._places = places
         self._hello = hello
         self._split = course.share.split
@@ -80,6 +83,7 @@ class Subscription:
 
     def join(self, claim: Claim, canary: tuple[int, str] | None = None) -> None:
         """Begin where the claim says, or the daemon. Raises `Refused`, and `ConnectTimeout`."""
+        self._item, self._run = [], None
         link = self._connect(claim, canary)
         origin = None if self._split else claim.origin  # a group that lost its daemon does not begin again
         self._hello = replace(self._hello, claim=replace(claim, missing=(), origin=origin))
@@ -107,11 +111,12 @@ class Subscription:
                 f"the daemon begins at {at[0]}:{at[1]} where {claim.start[0]}:{claim.start[1]} was asked for"
             )
         self._generation = welcome["generation"]
-        self._lease = None
+        self._item, self._run, self._lease = self.item, None, None
         self._begun = self.over = False
         course.follows = welcome["indexed"] and not self._split
         course.steady = not welcome["hooked"]
         course.window = welcome["reorder_window"]
+        self._quick = not self._witnesses and course.share.rank is None and course.window == 0
         course.learn(at[0] if at[0] == 0 else -1, welcome["length"])  # that of a later one may be as yet unknown
         self._credit = max(1, min(self.terms.prefetch + 1, welcome["credit_limit"]))
         self._together = max(1, self._credit // 2)
@@ -210,11 +215,21 @@ class Subscription:
         """The next position, as far as it is known."""
         return self.course.epoch, self.course.index
 
+    @property
+    def item(self) -> list[Any]:
+        """What was taken last, as one of BATCHES."""
+        return self._item if self._run is None else self._run.item(self._run.taken - 1)
+
     def take(self) -> Any:
         """The next batch's data; `ENDED` at the end of an epoch. Raises `StopIteration` when the stream is over."""
         if not self._in_use.acquire(False):
             raise errors.ClientError(_TWO)
         try:
+            run = self._run
+            if run is not None and self._quick and run.taken < run.count:
+                batch = self._take_quickly(run)
+                if batch is not None:
+                    return batch
             while True:
                 link = self.link or self.open()
                 try:
@@ -238,7 +253,13 @@ class Subscription:
         if not self._credited:
             self._credited = True
             link.send(messages.CREDIT, self._credit)
-        items, course = link.items, self.course
+        items, course, run = link.items, self.course, self._run
+        if run is not None and run.taken < run.count:
+            link.flush(self._together)
+            item = run.item(run.taken)
+            if course.admits(item):
+                return item
+            raise Gone(f"{course.epoch}:{course.index} is missing before {item[3]}:{item[4]}")
         link.flush(self._together if items else 1)
         while True:
             if not items:
@@ -248,7 +269,7 @@ class Subscription:
                         raise StopIteration
                     link.flush()  # what was dropped as stale holds credit until it is told
                     await_items(link, self.at, self.terms.batch_timeout, course.share, begun=self._begun)
-            item: list[Any] = items.popleft()
+            item = items.popleft()
             kind = item[0]
             if item[2 if kind < END else 1] != self._generation:
                 link.drop(item)
@@ -267,15 +288,37 @@ class Subscription:
                 # a signal's handler that raises can make a batch get lost between socket and trainer
                 raise Gone(f"{course.epoch}:{course.index} is missing before {item[3]}:{item[4]}")
 
+    def _take_quickly(self, run: Run) -> Any:
+        """The next batch of a run; None when there is more to be seen to."""
+        link, course, index = self.link, self.course, run.index + run.taken
+        if link is None or index != course.index or course.ahead or link.untold >= 2 * self._together - 1:
+            return None
+        if self._lease is not None:
+            link.done(self._lease)
+        self._lease = run.lease + run.taken
+        course.index = index + 1
+        self.step += 1
+        return run.take()
+
     def _unwrap(self, link: Link, item: list[Any]) -> Any:
-        root = None if item[0] == ERROR else link.root(item, copy=link.views.alive >= self._credit - 1)
+        run = item[6] if type(item[6]) is Run else None
+        root = None
+        if run is not None:
+            if run.unread:
+                link.read(run)
+            root = run.root() if self._witnesses else None
+        elif item[0] != ERROR:
+            root = link.root(item, copy=link.views.alive >= self._credit - 1)
         for witness in self._witnesses:
             witness.took(item, root)
-        self.item = item
+        self._item, self._run = item, run
         self._lease = item[1]
         self.course.take(item[3], item[4])
         if self._losses or not self._begun:
             self._losses, self._begun = 0, True
+        if run is not None:
+            self.step += 1
+            return run.take()
         if root is None:
             return self._fail(link, item)
         self.step += 1
@@ -335,9 +378,9 @@ class Subscription:
         self.acknowledge()
         self.flush()
 
-    def done(self, item: list[Any]) -> None:
-        """A batch is done, and the daemon is told at once."""
-        if item is self.item and self._lease is not None and self.link is not None:
+    def done(self, step: int) -> None:
+        """The batch that was yielded as the so-manieth is done, and the daemon is told at once."""
+        if step == self.step and self._lease is not None and self.link is not None:
             self.acknowledge()
             self.flush()
 
@@ -354,6 +397,7 @@ class Subscription:
         """Go to the beginning of an epoch."""
         link = self.open()
         self._generation += 1
+        self._item, self._run = self.item, None
         self.course.begin(epoch, self.course.share.rank or 0)
         self.over = False
         try:

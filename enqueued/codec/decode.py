@@ -36,11 +36,15 @@ _ndarray = np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a batch with a certain header is built: `nbytes` is what it takes, `structure` the header's tree."""
+    """How a batch with a certain header is built: `nbytes` is what it takes, `structure` the header's tree.
+
+    `start` is where its body begins.
+    """
 
     nbytes: int
     build: Build
     structure: list[Any]
+    start: int
 
 
 _plans: Memo[bytes, Plan] = Memo(MEMO_BYTES, MEMO_ENTRY_BYTES)
@@ -94,7 +98,7 @@ def _make_plan(header: bytes, start: int) -> Plan:
     if type(size) is not int or not 0 <= size < MAX_DIM * 256:
         raise ProtocolError("a header has an improper size of the body")
     leaves = _Leaves(start, size)
-    return Plan(start + size, builder(structure, leaves.read), structure)
+    return Plan(start + size, builder(structure, leaves.read), structure, start)
 
 
 class _Leaves:

@@ -17,6 +17,7 @@ from enqueued.pool.reactor import Reactor
 from enqueued.pool.shares import Shares
 from enqueued.source.spec import SourceSpec
 from enqueued.stream.core import Stream
+from enqueued.stream.plan import Stretch
 
 CONSUMER = "consumer"
 _NO_END = 1 << 60
@@ -45,7 +46,7 @@ class Line(Stream):
         self.filling = room >= self.least or (self.filling and room > 0)
         return self.filling
 
-    def orders(self, most: int) -> list[Position]:
+    def orders(self, most: int, together: int = 1) -> list[Stretch]:
         room = self.room if self.fill() else 0
         return super().orders(min(most, room + len(self.again)))  # what is made again was counted the first time
 

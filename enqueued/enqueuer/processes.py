@@ -142,7 +142,7 @@ class ProcessRunner:
 
     def _read(self, engine: Engine, item: Ready) -> Any:
         """The batch: where it lies, or a copy of a small one, and of one that is more than may be held."""
-        segment, offset, nbytes = item.slot
+        segment, offset, nbytes, _ = item.slot
         try:
             full = self._given_bytes - engine.freed_bytes + nbytes > self._most_bytes
             self._copied = nbytes < SMALL or full or item is self._viewed

@@ -6,12 +6,12 @@ import contextlib
 import itertools
 import logging
 import time
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 
 from enqueued.arena.segment import Slot
 from enqueued.batch import Position
 from enqueued.errors import ConfigError, EnqueuedError, LoadError
+from enqueued.pool.backlog import Backlog
 from enqueued.pool.canary import Canaries
 from enqueued.pool.channel import Message
 from enqueued.pool.deaths import Deaths
@@ -20,6 +20,7 @@ from enqueued.pool.generations import Generations
 from enqueued.pool.handle import WorkerHandle
 from enqueued.pool.options import Means, PoolEvents
 from enqueued.pool.shares import Shares, allot
+from enqueued.stream.plan import Stretch
 
 log = logging.getLogger("enqueued.pool")
 
@@ -28,6 +29,8 @@ _TOGETHER = 8
 """From this depth on orders are given together, a quarter of what a lane may have at a time."""
 _BRIEF_S = 300e-6
 """Orders that take no longer together go to one lane, in one message."""
+_MOST_TOGETHER = 64
+"""A longer run would be kept whole for longer than it saves."""
 _AHEAD_S = 0.002
 """A lane is given so many orders ahead that it has work for this long while the daemon is busy elsewhere."""
 
@@ -56,7 +59,7 @@ class Crew:
         self._loaded = self._stopping = False
         self._indexed = True
         self._generations = Generations(self.options.max_generations, self._watch_zygote)
-        self._backlog: dict[int, deque[Position]] = {}
+        self._backlog: dict[int, Backlog] = {}
         """Positions that wait for a worker, by generation."""
         self._unasked: list[int] = []
         self._deaths = Deaths(self.spec.target, self.options.workers)
@@ -99,7 +102,12 @@ class Crew:
     @property
     def making(self) -> int:
         """How many positions are ordered and not made."""
-        return sum(map(len, self._backlog.values())) + sum(len(worker.outstanding) for worker in self.workers())
+        return sum(map(len, self._backlog.values())) + sum(worker.owing for worker in self.workers())
+
+    @property
+    def together(self) -> int:
+        """How many neighbours are ordered as one: only where makes are so short that they go to one lane."""
+        return min(_MOST_TOGETHER, int(_BRIEF_S / self.make_s)) if self.make_s else 1
 
     def capacity(self) -> int:
         """How many more positions it makes sense to order now: where makes are short, none until they are a handful.
@@ -113,13 +121,13 @@ class Crew:
         most = lanes * depth + (lanes < self.options.workers)
         room = most - sum(map(len, self._backlog.values()))
         for worker in self.workers():  # one that has more than its share, and waits for memory, takes nobody else's
-            room -= min(len(worker.outstanding), depth * worker.lanes)
+            room -= min(worker.owing, depth * worker.lanes)
         return room if room > 0 and (depth < _TOGETHER or room >= most // 4) else 0
 
-    def order(self, positions: Iterable[Position]) -> None:
+    def order(self, stretches: Iterable[Stretch]) -> None:
         """Have positions of an indexed source made."""
-        for position in positions:
-            self._backlog.setdefault(self._generations.key(position[0]), deque()).append(position)
+        for stretch in stretches:
+            self._backlog.setdefault(self._generations.key(stretch[0]), Backlog()).add((stretch,))
 
     def pull(self, seat: int, epoch: int, first: int, count: int) -> None:
         """Have one replica of a streamed source make its next batches."""
@@ -159,25 +167,25 @@ class Crew:
                     self._backlog[key] = waiting
         self.share.wait(waits)
 
-    def _dispatch(self, generation: Generation, waiting: deque[Position], lanes: int) -> int:
+    def _dispatch(self, generation: Generation, waiting: Backlog, lanes: int) -> int:
         """Hand out what waits to `lanes` lanes of a generation, busy ones first; how many more could begin at once."""
         self._fill(generation)
         listening = [worker for worker in generation.crew.values() if worker.up and not worker.stopping]
         crew, depth = listening, self.depth
         if lanes < self.options.workers:
             able = [worker for worker in crew if len(worker.needs) < worker.lanes]
-            crew = sorted(able, key=lambda one: -len(one.outstanding))[: max(0, lanes)]
+            crew = sorted(able, key=lambda one: -one.owing)[: max(0, lanes)]
         while waiting and crew:
-            worker = min(crew, key=lambda one: len(one.outstanding) / one.lanes)
+            worker = min(crew, key=lambda one: one.owing / one.lanes)
             # a thread begins with each order at once, so fewer lanes than threads are fewer orders
             most = depth * worker.lanes if lanes >= worker.lanes else lanes + len(worker.needs)
-            room = most - len(worker.outstanding)
+            room = most - worker.owing
             if room <= 0:
                 break
             share = min(room, len(waiting) if len(waiting) * self.make_s < _BRIEF_S else -(-len(waiting) // len(crew)))
-            worker.order([waiting.popleft() for _ in range(share)])
+            worker.order(waiting.take(share))
             self.note(worker)
-        return sum(max(0, worker.lanes - len(worker.outstanding)) for worker in listening) if waiting else 0
+        return sum(max(0, worker.lanes - worker.owing) for worker in listening) if waiting else 0
 
     def _fill(self, generation: Generation) -> None:
         """Have the workers made that a generation lacks."""
@@ -228,14 +236,14 @@ class Crew:
             self._hear_canary(generation, epoch, found, error)
         if "made" in message:
             self._deaths.reset()
-            for epoch, index, segment, offset, nbytes, make_us in message["made"]:
-                position, slot = (epoch, index), Slot(segment, offset, nbytes)
-                worker.answered(position)
+            for epoch, index, segment, offset, nbytes, count, make_us in message["made"]:
+                position, slot = (epoch, index), Slot(segment, offset, nbytes, count)
+                worker.answered(position, count)
+                worker.made += count
                 worker.busy_us += make_us
                 self._table.use(slot)
                 self._events.made(position, slot, worker.seat)
-            worker.made += len(message["made"])
-            self.make_s += (make_us / 1e6 - self.make_s) * (0.1 if self.make_s else 1.0)
+            self.make_s += (make_us / count / 1e6 - self.make_s) * (0.1 if self.make_s else 1.0)
         elif "segment" in message:
             number, size = message["segment"]
             if not fds:
@@ -322,4 +330,4 @@ class Crew:
 
 def _busy(worker: WorkerHandle) -> int:
     """How many lanes of a worker make something: one that waits for memory does not."""
-    return max(0, min(len(worker.outstanding), worker.lanes) - len(worker.needs))
+    return max(0, min(worker.owing, worker.lanes) - len(worker.needs))

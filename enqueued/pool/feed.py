@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from enqueued.arena.segment import Slot
+from enqueued.arena.segment import SMALL, Slot
 from enqueued.batch import Position
 from enqueued.codec.limits import aligned
 from enqueued.errors import EnqueuedError, ProtocolError
@@ -213,7 +213,8 @@ class Feed:
     def _order(self, stream: Stream) -> None:
         capacity = self._pools.capacity()
         if capacity:
-            self._pools.order(stream.orders(capacity))
+            together = self._pools.pool.together if self._supply.batch_bytes < SMALL else 1
+            self._pools.order(stream.orders(capacity, together))
         for epoch in stream.openings():
             self._open(epoch)
 
@@ -250,7 +251,7 @@ class Feed:
             )
 
     def made(self, position: Position, slot: Slot, seat: int) -> None:
-        """A batch lies in a slot."""
+        """A batch lies in a slot, or a run of them does."""
         if slot.nbytes > self._supply.batch_bytes:
             self._supply.fit(self.stream, slot.nbytes)
         if not self._described and self._pools.newest_makes(position[0]):
@@ -258,7 +259,7 @@ class Feed:
             view = self._memory.table.view(slot)
             self.header = bytes(view[: aligned(8 + int.from_bytes(view[:4], "little"))])
         if self.facts["indexed"]:
-            self.stream.made(position, slot)
+            self.stream.made(position, slot, slot.cells)
         else:
             self._replicas.give(self.stream, seat, slot)
 

@@ -61,7 +61,7 @@ class Generation:
     @property
     def unused(self) -> bool:
         """Whether nothing is being made from this image."""
-        return not any(worker.outstanding for worker in self.crew.values())
+        return not any(worker.owing for worker in self.crew.values())
 
     def fork(self, number: int, seat: int, lanes: int, workers: int, *, threads: bool) -> WorkerHandle:
         """Have a worker made; it says itself when it is up."""

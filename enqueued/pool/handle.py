@@ -7,13 +7,14 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from enqueued.arena.segment import Slot
 from enqueued.batch import Position
 from enqueued.pool.channel import Channel, Message
 from enqueued.pool.page import Page
 from enqueued.stats import WorkerStats
+from enqueued.stream.plan import Stretch
 
 log = logging.getLogger("enqueued.pool")
 
@@ -37,8 +38,10 @@ class WorkerHandle:
         self.stopping = False
         self.aborted: set[Position] = set()
         """The positions that took too long and for which it was ended."""
-        self.outstanding: dict[Position, None] = {}
-        """Positions that it was ordered and has not answered, in the order in which it makes them."""
+        self._ordered: dict[Position, int] = {}
+        """Stretches that it was ordered and has not answered: how many positions from which on."""
+        self.owing = 0
+        """How many positions that are."""
         self.asked: set[int] = set()
         """Epochs whose length it was asked for."""
         self.canaries: set[int] = set()
@@ -50,7 +53,7 @@ class WorkerHandle:
         self.made = 0
         self.busy_us = 0
         self._make: list[tuple[int, int, int]] = []
-        self._free: list[tuple[int, int]] = []
+        self._free: list[tuple[int, int, int]] = []
         self._freed_bytes = 0
         self._close: list[int] = []
         self._length: list[int] = []
@@ -63,30 +66,54 @@ class WorkerHandle:
         """Seconds since it was asked for."""
         return time.monotonic() - self._began
 
-    def order(self, positions: Sequence[Position]) -> None:
+    def order(self, stretches: Iterable[Stretch]) -> None:
         """Have positions made, in this order; neighbours travel as a run."""
         runs = self._make
-        for position in positions:
-            epoch, index = position
-            self.outstanding[position] = None
-            if runs and runs[-1][0] == epoch and runs[-1][1] + runs[-1][2] == index:
-                runs[-1] = (epoch, runs[-1][1], runs[-1][2] + 1)
+        for stretch in stretches:
+            epoch, first, count = stretch
+            self._ordered[epoch, first] = count
+            self.owing += count
+            if runs and runs[-1][0] == epoch and runs[-1][1] + runs[-1][2] == first:
+                runs[-1] = (epoch, runs[-1][1], runs[-1][2] + count)
             else:
-                runs.append((epoch, index, 1))
+                runs.append(stretch)
+
+    @property
+    def outstanding(self) -> list[Position]:
+        """Positions that it was ordered and has not answered."""
+        return [(epoch, first + n) for (epoch, first), count in self._ordered.items() for n in range(count)]
 
     def pull(self, epoch: int, first: int, count: int) -> None:
         """Have a replica of a streamed source make its next `count` batches; the first of them is at `first`."""
         self._make.append((epoch, first, count))
 
-    def answered(self, position: Position) -> None:
-        """It has made a position, or failed to; if it waited for memory, a slot came free for it."""
-        self.outstanding.pop(position, None)
-        self.needs.pop(position, None)
+    def answered(self, position: Position, count: int = 1) -> None:
+        """It has made so many positions from one on, or failed to; if it waited for memory, a slot came free for it."""
+        if self.needs:
+            self.needs.pop(position, None)
+        (epoch, index), ordered = position, self._ordered
+        while count:
+            known = ordered.pop((epoch, index), 0)
+            if not known:
+                known = self._divide(epoch, index)
+            among = min(known, count) or 1
+            if known > among:
+                ordered[epoch, index + among] = known - among
+            self.owing -= min(known, among)
+            index, count = index + among, count - among
+
+    def _divide(self, epoch: int, index: int) -> int:
+        """Divide a stretch at a position, as for a thread that is done before others; how much is there from it on."""
+        for (other, first), count in self._ordered.items():
+            if other == epoch and first < index < first + count:
+                self._ordered[other, first] = index - first
+                return first + count - index
+        return 0  # of a streamed source, or it was not asked for
 
     def free(self, slot: Slot) -> None:
         """A slot of this worker's may be written again."""
-        self._free.append((slot.segment, slot.offset))
-        self._freed_bytes += slot.nbytes
+        self._free.append((slot.segment, slot.offset, slot.cells))
+        self._freed_bytes += slot.nbytes * slot.cells
 
     def grant(self, position: Position, nbytes: int) -> None:
         """Let it allocate this many bytes more, for a position that waits for them."""
@@ -161,7 +188,7 @@ class WorkerHandle:
 
     def stats(self) -> WorkerStats:
         """A snapshot."""
-        busy = "waiting for memory" if self.needs else "busy" if self.outstanding else "idle"
+        busy = "waiting for memory" if self.needs else "busy" if self.owing else "idle"
         return WorkerStats(
             f"worker {self.seat}", self.pid, busy if self.up else "starting", self.made, self.busy_us / 1e6
         )

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 
-from enqueued.batch import Position
 from enqueued.errors import LoadError
 from enqueued.pool.canary import UNREPRODUCIBLE
 from enqueued.pool.channel import Message
@@ -16,6 +15,7 @@ from enqueued.pool.crew import Crew
 from enqueued.pool.deaths import death_of
 from enqueued.pool.generation import Generation, Root
 from enqueued.pool.options import Means, PoolEvents
+from enqueued.stream.plan import Stretch
 
 log = logging.getLogger("enqueued.pool")
 
@@ -293,16 +293,18 @@ class Pool(Crew):
             return f"error: {self._refuted[1]['message']}"
         return self.canaries.get(epoch)
 
-    def order(self, positions: Iterable[Position]) -> None:
+    def order(self, stretches: Iterable[Stretch]) -> None:
         """Have positions of an indexed source made, unless they would not be what they were."""
         if self._refuted is not None:
-            refused, positions = positions, []
-            for position in refused:
-                if position[0] >= self._refuted[0]:
-                    self._events.failed(position, self._refuted[1], 0)
-                else:
-                    positions.append(position)
-        super().order(positions)
+            refused, stretches = stretches, []
+            for stretch in refused:
+                epoch, first, count = stretch
+                if epoch < self._refuted[0]:
+                    stretches.append(stretch)
+                    continue
+                for index in range(first, first + count):
+                    self._events.failed((epoch, index), self._refuted[1], 0)
+        super().order(stretches)
 
     def _proof(self, generation: Generation) -> int | None:
         """The epoch whose canary must show that a new image is like the one before it; None for the first."""
@@ -320,7 +322,7 @@ class Pool(Crew):
             if not any(epoch in worker.canaries for worker in crew):
                 listening = [worker for worker in crew if worker.up and not worker.stopping]
                 if listening:
-                    min(listening, key=lambda one: len(one.outstanding)).ask_canary(epoch)
+                    min(listening, key=lambda one: one.owing).ask_canary(epoch)
                 else:
                     self._fill(generation)
 

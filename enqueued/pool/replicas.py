@@ -29,7 +29,7 @@ class Replicas:
         """Order what there is room for, and ask the replicas for it."""
         room = self._replicas * self._pool.depth - len(self.owed)
         if room > 0 and self._pool.capacity():
-            self.owed.extend(stream.orders(room))
+            self.owed.extend((epoch, index) for epoch, index, _ in stream.orders(room))
         if self._spoilt is not None:
             self._spoil(stream, self._spoilt)
         elif self._pool.staffed:  # what a worker is asked before it listens would be lost if it died
@@ -41,8 +41,12 @@ class Replicas:
         return seat == self._interleave.turn and bool(self.owed) and self.owed[0] in positions
 
     def give(self, stream: Stream, seat: int, batch: Slot | Message) -> None:
-        """A replica has made its next batch, or has failed to."""
-        self._interleave.give(seat, batch)
+        """A replica has made its next batch, or several, or has failed to."""
+        if isinstance(batch, Slot) and batch.cells > 1:
+            for n in range(batch.cells):
+                self._interleave.give(seat, batch.part(n, 1))
+        else:
+            self._interleave.give(seat, batch)
         self._fill(stream)
 
     def _fill(self, stream: Stream) -> None:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Iterator
 
 from enqueued.arena.segment import Slot
-from enqueued.batch import Position
 from enqueued.pool.handle import WorkerHandle
 from enqueued.pool.memory import Memory
 from enqueued.pool.options import Means, PoolEvents, PoolOptions
@@ -18,6 +17,7 @@ from enqueued.pool.shares import Shares
 from enqueued.pool.tenure import Tenure
 from enqueued.source.spec import SourceSpec
 from enqueued.stream.core import Stream
+from enqueued.stream.plan import Stretch
 
 log = logging.getLogger("enqueued.pool")
 
@@ -198,12 +198,12 @@ class Succession:
         """How many more positions it makes sense to order now."""
         return sum(tenure.pool.capacity() for tenure in self._tenures)
 
-    def order(self, positions: Iterable[Position]) -> None:
+    def order(self, stretches: Iterable[Stretch]) -> None:
         """Have positions of an indexed source made."""
         if len(self._tenures) == 1:
-            self.pool.order(positions)
+            self.pool.order(stretches)
         else:
-            for epoch, ordered in itertools.groupby(positions, lambda position: position[0]):
+            for epoch, ordered in itertools.groupby(stretches, lambda stretch: stretch[0]):
                 self._owner(epoch).order(ordered)
 
     def open(self, epoch: int) -> None:

@@ -42,7 +42,7 @@ class Supply:
             return
         # where all wait for memory, and none has the batch that a client waits for, the first of them must go on
         stuck = stream.indexed and stream.starving
-        stuck = stuck and all(worker.needs or not worker.outstanding for worker in self._pools.workers())
+        stuck = stuck and all(worker.needs or not worker.owing for worker in self._pools.workers())
         for at, nbytes, worker in sorted(requests, key=lambda request: request[0]):
             urgent = stuck or self._awaited(stream, worker)
             if self._find(stream, at, nbytes, worker, now, urgent=urgent):
@@ -64,7 +64,7 @@ class Supply:
         """Whether a worker holds up a group: what it is ordered it makes in turn, each when the one before is done."""
         awaited = stream.awaited()
         if stream.indexed:
-            return any(at in worker.outstanding for at in awaited)
+            return not awaited.isdisjoint(worker.outstanding)
         return self._replicas.awaited(worker.seat, awaited)
 
     def _reclaim(self, now: float, nbytes: int = 1) -> bool:
@@ -100,7 +100,8 @@ class Supply:
             if entry.position > at:
                 found.setdefault(entry.slot.segment, []).append(entry)
         for segment, entries in found.items():
-            if self._memory.table.worker(segment) in crew and self._memory.table.used(segment) == len(entries):
+            held = sum(entry.slot.cells for entry in entries)
+            if self._memory.table.worker(segment) in crew and self._memory.table.used(segment) == held:
                 stream.evict(entries)
                 self._claim.pressed = True  # to have it closed before it is written again
                 return True

@@ -214,7 +214,7 @@ class Hub:
         stream = session.feed.stream
         member = stream.members.get(session.name)
         if member is not None and not session.frames:
-            session.held = [lease.number for lease in member.leases.values() if not lease.released]
+            session.held = [number for number, lease in member.leases.items() if not lease.is_released(number)]
         self._remove(session, session.held + session.pinned)
 
     def _remove(self, session: Session, kept: list[int]) -> None:

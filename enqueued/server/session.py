@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from enqueued.arena.segment import SMALL, Slot
 from enqueued.arena.table import SegmentTable
 from enqueued.pool.feed import Feed
 from enqueued.server.endpoint import Endpoint, Sent
@@ -12,7 +13,7 @@ from enqueued.stats import MemberStats
 from enqueued.stream.decisions import Decision, Deliver, EndEpoch
 from enqueued.stream.group import Member
 from enqueued.wire.hello import Hello
-from enqueued.wire.messages import BATCHES, END, ERROR, FRAME, OVER, PADDED, REDELIVERED, TICKET, pack
+from enqueued.wire.messages import BATCHES, END, ERROR, FRAME, MOST_TOGETHER, OVER, PADDED, REDELIVERED, TICKET, pack
 
 _ALONE = 64 * 1024
 """A frame of this many bytes does not wait for others: each goes in a message of its own."""
@@ -55,13 +56,14 @@ class Session:
                 if self._text >= _MOST_TEXT:
                     return self.flush()
             elif self.frames:
-                self._items.append([FRAME, *head])
-                self._views.append(table.view(decision.slot))
-                self._leases.append((decision.lease, 1))
-                if decision.slot.nbytes >= _ALONE:
+                slot: Slot = decision.slot
+                self._items.append([FRAME, *head, slot.cells, slot.step])
+                self._views.append(table.view(slot))
+                self._leases.append((decision.lease, slot.cells))
+                if slot.nbytes >= _ALONE:
                     return self.flush()
-            else:
-                self._items.append([TICKET, *head, *decision.slot])
+            elif not (self._items and _goes_on(self._items[-1], head, decision.slot)):
+                self._items.append([TICKET, *head, *decision.slot, decision.slot.step])
         elif isinstance(decision, EndEpoch):
             self._items.append([END, decision.generation, decision.epoch, decision.length])
         else:
@@ -90,7 +92,8 @@ class Session:
     @property
     def pinned(self) -> list[int]:
         """Leases whose memory a socket still reads."""
-        return [first for _, leases in self._sending for first, _ in leases]
+        runs = [run for _, leases in self._sending for run in leases]
+        return [number for first, count in runs for number in range(first, first + count)]
 
     def describe(self, member: Member, now: float) -> MemberStats:
         """A snapshot."""
@@ -104,3 +107,17 @@ class Session:
             delivered=member.delivered,
             waiting_s=now - member.last_delivery_s if member.hungry else 0.0,
         )
+
+
+def _goes_on(item: list[Any], head: list[int], slot: Slot) -> bool:
+    """Make a ticket longer by batches that follow those that it stands for, in all that it says; whether they do."""
+    if item[0] != TICKET or slot.nbytes >= SMALL:
+        return False
+    lease, generation, epoch, index, flags = head
+    count, step = item[9], item[10]
+    if item[1:6] != [lease - count, generation, epoch, index - count, flags] or count + slot.cells > MOST_TOGETHER:
+        return False
+    if item[6:9] != [slot.segment, slot.offset - count * step, slot.nbytes]:
+        return False
+    item[9] = count + slot.cells
+    return True

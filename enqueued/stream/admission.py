@@ -145,7 +145,7 @@ class Admission(Roster):
                 entry = Entry(position)
                 entry.state, entry.wanted, entry.uses = GONE, False, 1
                 lease = member.leases[number] = Lease(number, entry, position)
-                lease.released = True
+                lease.released = lease.full
             else:
                 self.ignored += 1
         if len(owed) < len(group.redeliver):

@@ -13,6 +13,7 @@ from typing import Any
 
 from enqueued.batch import Position
 from enqueued.stream.delivery import Delivery
+from enqueued.stream.group import Lease, Member
 from enqueued.stream.places import FAR
 from enqueued.stream.window import FAILED, ORDERED, READY, WAITING, Entry
 
@@ -79,45 +80,73 @@ class Stream(Delivery):
         member = self.members.get(name)
         leases = member.leases if member is not None else {}
         for first, count in runs:
-            numbers: Iterable[int] = range(first, first + count)
+            number, stop = first, first + count
             if count > len(leases) + len(self._orphans):
                 self.ignored += 1
-                numbers = [n for n in leases if first <= n < first + count]
-            for number in numbers:
+                known = [n for n in leases if first <= n < stop]
+                number, stop = (min(known), max(known) + 1) if known else (0, 0)
+            while number < stop:
                 lease = leases.get(number)
                 if lease is not None and member is not None:
-                    if not done:
-                        lease.released = True
-                    elif not lease.done:
-                        lease.done = True
-                        member.acked += 1
-                    if lease.released and lease.done:
-                        self._retire(member, lease)
-                elif not done and (name, number) in self._orphans:
+                    among = min(stop, lease.number + lease.count) - number
+                    self._finish_some(member, lease, ((1 << among) - 1) << (number - lease.number), done=done)
+                    number += among
+                    continue
+                if not done and (name, number) in self._orphans:
                     self._unuse(self._orphans.pop((name, number)))
                 else:
                     self.ignored += 1
+                number += 1
         if member is not None:
             self._may_take(member.group)
 
+    def _finish_some(self, member: Member, lease: Lease, which: int, *, done: bool) -> None:
+        """Those of a lease's numbers that have a bit in `which` are done, or released."""
+        over = lease.done & lease.released
+        self.ignored += (which & over).bit_count()
+        if done:
+            member.acked += (which & ~lease.done).bit_count()
+            lease.done |= which
+        else:
+            lease.released |= which
+        self._retire(member, lease, lease.done & lease.released & ~over)
+
     # -- what the pool says -------------------------------------------------------------------------------------
 
-    def made(self, position: Position, slot: Any) -> None:
-        """The batch of an ordered position lies in `slot`."""
+    def made(self, position: Position, slot: Any, count: int = 1) -> None:
+        """The batches of `count` ordered positions from one on lie in `slot`."""
+        window, (epoch, first) = self.window, position
+        self.made_count += count
+        index, stop = first, first + count
+        while index < stop:
+            entry, among = window.entries.get((epoch, index)), 1
+            if entry is not None:
+                among = min(stop, entry.position[1] + entry.count) - index
+            part = slot if among == count else slot.part(index - first, among)
+            if entry is None or entry.state != ORDERED:
+                window.freed.append(part)
+            else:
+                if among != entry.count:
+                    window.carve(entry, index, among)
+                entry.slot = part
+                entry.state = READY
+                self._came(entry)
+            index += among
+
+    def _find_ordered(self, position: Position) -> Entry | None:
+        """The entry of just this position, if it is ordered."""
         entry = self.window.entries.get(position)
-        self.made_count += 1
         if entry is None or entry.state != ORDERED:
-            self.window.freed.append(slot)
-            return
-        entry.slot = slot
-        entry.state = READY
-        self._came(entry)
+            return None
+        if entry.count > 1:
+            self.window.carve(entry, position[1], 1)
+        return entry
 
     def failed(self, position: Position, error: Any) -> None:
         """An ordered position could not be made: it is tried again, or its groups are given the error in its place."""
-        entry = self.window.entries.get(position)
+        entry = self._find_ordered(position)
         self.failed_count += 1
-        if entry is not None and entry.state == ORDERED:
+        if entry is not None:
             entry.failures += 1
             if entry.failures <= self._retries:
                 self._again(entry)
@@ -144,33 +173,34 @@ class Stream(Delivery):
         self._came(entry)
 
     def _came(self, entry: Entry) -> None:
-        position = entry.position
+        first, follower = entry.position, entry.follower
         if not self.indexed:
-            self.reached = max(self.reached, (position[0], position[1] + 1))
+            self.reached = max(self.reached, (first[0], first[1] + 1))
         if not entry.wanted:
             self.window.settle(entry)
         near = self.reorder_window
         for group in self._single:
             at = group.cursor
             if (
-                at == position
-                or (group.redeliver and group.owes(position, FAR))
-                or (near and at[0] == position[0] and 0 < position[1] - at[1] <= near)
+                first <= at < follower
+                or (group.redeliver and group.owes(first, FAR, entry.count))
+                or (near and at[0] == first[0] and 0 < first[1] - at[1] <= near)
             ):
                 self._dirty[group] = None
         for team in self.teams.values() if self.teams else ():
-            for lane in team.takers(position):
-                if lane.cursor == position:
-                    self._dirty[lane] = None
-            if self.may_stand_in(team, *position):
-                self._dirty.update(dict.fromkeys(self.given_instead(team, position)))
+            for position in entry.positions():
+                for lane in team.takers(position):
+                    if lane.cursor == position:
+                        self._dirty[lane] = None
+                if self.may_stand_in(team, *position):
+                    self._dirty.update(dict.fromkeys(self.given_instead(team, position)))
             if not self.indexed and not self.apart(team, team.rear()):  # the step is whole
                 self._dirty.update(team.waiting)
 
     def lost(self, position: Position, error: Any, *, killed: bool = True) -> None:
         """The worker that had a position is gone: order it again, or fail with `error` when it `killed` too many."""
-        entry = self.window.entries.get(position)
-        if entry is None or entry.state != ORDERED:
+        entry = self._find_ordered(position)
+        if entry is None:
             return
         entry.deaths += killed
         if entry.deaths >= DEATHS:
@@ -204,8 +234,8 @@ class Stream(Delivery):
     def refresh(self, after: int | None) -> None:
         """The source was loaded anew: what nobody holds is made again, in all epochs or in those after `after`."""
         kept = -1 if after is None else after
-        for position, entry in list(self.window.entries.items()):
-            if position[0] > kept:
+        for entry in self.window.distinct():
+            if entry.position[0] > kept:
                 self.window.detach(entry)
         self.lengths = {epoch: length for epoch, length in self.lengths.items() if epoch <= kept}
         self.skipped = {epoch: indices for epoch, indices in self.skipped.items() if epoch <= kept}

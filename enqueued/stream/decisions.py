@@ -8,7 +8,10 @@ from enqueued.batch import Position
 
 
 class Deliver(NamedTuple):
-    """Hand this batch, or this error in its place, to this member."""
+    """Hand so many `batches` from `position` on, or an error in the place of one, to this member.
+
+    Their leases follow each other, and so do their places in the slot.
+    """
 
     member: str
     lease: int
@@ -18,6 +21,7 @@ class Deliver(NamedTuple):
     error: Any
     redelivered: bool
     padded: bool = False
+    batches: int = 1
 
 
 class EndEpoch(NamedTuple):

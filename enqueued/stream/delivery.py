@@ -16,8 +16,6 @@ from enqueued.stream.window import FAILED, GONE, READY, Entry
 class Delivery(Admission):
     """Groups that could go on are pumped until they cannot."""
 
-    reorder_window = 0
-
     def __init__(self, name: str, **plan: Any) -> None:
         super().__init__(name, **plan)
         self.delivered = 0
@@ -55,12 +53,13 @@ class Delivery(Admission):
                 entry = self._overtaking(group) if self.reorder_window and not again else None
                 if entry is None:
                     return
-                at = entry.position
+                at = position = entry.position
             member = group.hungry_member()
             if member is None:
                 return
             if entry is None:
                 entry = self._miss(position, (position[0], position[1] + 1) if again else self.next_kept(position))
+            count = 1
             if again:
                 group.repay(at)
             elif team is not None:
@@ -68,13 +67,26 @@ class Delivery(Admission):
             elif self.reorder_window and at != group.cursor:
                 group.taken.add(at)
                 self._picky = True
+            elif entry.count > 1:
+                count = self._together(group, member, entry, most)
+                group.cursor = (at[0], at[1] + count)
+                if group.taken:
+                    group.step()
             else:
                 group.cursor = entry.follower
                 if group.taken:
                     group.step()
-            self._deliver(group, member, entry, at, again)
+            self._deliver(group, member, entry, at, position, again, count)
             if entry.state == GONE:
                 self.sweep()  # the group has passed what it would have wanted
+
+    def _together(self, group: Group, member: Member, entry: Entry, most: int) -> int:
+        """How many batches of a run a member is given at once: all are marked alike, and members take turns."""
+        at = group.cursor
+        if len(group.members) > 1 or group.taken or group.suspects or at < group.repeated_below:
+            return 1
+        rest = entry.follower[1] - at[1]
+        return min(rest, member.credit - len(member.leases), most - group.delivered)
 
     def _next_step(self, lane: Group, entry: Entry) -> Position:
         """The cursor of a lane after an error that stands for several positions."""
@@ -96,7 +108,7 @@ class Delivery(Admission):
             'that nothing is left with tail="drop"; use tail="pad"'
         }
         lane.go((epoch, index + lane.stride))
-        self._deliver(lane, member, entry, at, again=False)
+        self._deliver(lane, member, entry, at, at, again=False)
 
     def _overtaking(self, group: Group) -> Entry | None:
         """A ready batch that may be given before the one at the cursor."""
@@ -155,28 +167,37 @@ class Delivery(Admission):
             self._outbox.append(EndEpoch(member.name, group.generation, epoch, self.lengths[epoch]))
         return True
 
-    def _deliver(self, group: Group, member: Member, entry: Entry, at: Position, again: bool) -> None:
-        number, position, team = member.next_lease, entry.position, group.team
-        member.next_lease = number + 1
-        member.leases[number] = lease = Lease(number, entry, at)
+    def _deliver(
+        self, group: Group, member: Member, entry: Entry, at: Position, position: Position, again: bool, count: int = 1
+    ) -> None:
+        """Give a member what lies at `position` of an entry; `at` is where that is in the group's own way."""
+        number, team, slot = member.next_lease, group.team, entry.slot
+        member.next_lease = number + count
+        lease = Lease(number, entry, at, count)
+        if count == 1:
+            member.leases[number] = lease
+        else:
+            member.leases.update(dict.fromkeys(range(number, number + count), lease))
         entry.uses += 1
-        if entry.slot is None:
-            lease.released = True
+        if slot is None:
+            lease.released = lease.full
+        elif count != entry.count:
+            slot = slot.part(position[1] - entry.position[1], count)
         redelivered = again or at < group.repeated_below
         if group.suspects and not again:
             group.suspects -= 1
             redelivered = True
-        member.delivered += 1
-        group.delivered += 1
-        self.delivered += 1
+        member.delivered += count
+        group.delivered += count
+        self.delivered += count
         if redelivered:
             group.redelivered += 1
         member.last_delivery_s = group.last_delivery_s = self.now
-        if entry.wanted and not self.wanted(position):
+        if entry.wanted and not self.wants(entry):
             self.window.want(entry, False)
         padded = team is not None and at != position
         self._outbox.append(
-            Deliver(member.name, number, group.generation, position, entry.slot, entry.error, redelivered, padded)
+            Deliver(member.name, number, group.generation, position, slot, entry.error, redelivered, padded, count)
         )
         if team is not None:
             team.last_delivery_s = self.now

@@ -14,19 +14,31 @@ if TYPE_CHECKING:
 
 
 class Lease:
-    """One batch in a member's hands, until it is both done (acknowledged) and released (its memory given back).
+    """Batches in a member's hands, each until it is both done (acknowledged) and released (its memory given back).
 
-    `position` is the group's own, which for a pad is beyond the epoch's end.
+    It covers `count` numbers from `number` on, for positions from `position` on: that is the group's own, and for a pad
+    beyond the epoch's end. `done` and `released` have a bit for each.
     """
 
-    __slots__ = ("done", "entry", "number", "position", "released")
+    __slots__ = ("count", "done", "entry", "full", "number", "position", "released")
 
-    def __init__(self, number: int, entry: Entry, position: Position) -> None:
+    def __init__(self, number: int, entry: Entry, position: Position, count: int = 1) -> None:
         self.number = number
         self.entry = entry
         self.position = position
-        self.done = False
-        self.released = False
+        self.count = count
+        self.full = (1 << count) - 1
+        self.done = 0
+        self.released = 0
+
+    def is_released(self, number: int) -> bool:
+        """Whether the memory of one of its numbers was given back."""
+        return bool(self.released >> (number - self.number) & 1)
+
+    def unacknowledged(self) -> list[Position]:
+        """The positions that are not done."""
+        epoch, index = self.position
+        return [(epoch, index + n) for n in range(self.count) if not self.done >> n & 1]
 
 
 class Member:
@@ -41,6 +53,7 @@ class Member:
         self.group = group
         self.credit = 0
         self.leases: dict[int, Lease] = {}
+        """By each number that it holds."""
         self.next_lease = 0
         self.delivered = 0
         self.acked = 0
@@ -58,7 +71,11 @@ class Member:
 
     def unacknowledged(self) -> list[Position]:
         """The positions that it holds and has not acknowledged."""
-        return [lease.position for lease in self.leases.values() if not lease.done]
+        return [position for lease in self.held() for position in lease.unacknowledged()]
+
+    def held(self) -> list[Lease]:
+        """Its leases, each once."""
+        return list(dict.fromkeys(self.leases.values()))
 
 
 class Group:
@@ -135,7 +152,7 @@ class Group:
 
     def holding(self) -> bool:
         """Whether some member holds a batch that is not acknowledged."""
-        return any(not lease.done for member in self.members.values() for lease in member.leases.values())
+        return any(lease.done != lease.full for member in self.members.values() for lease in member.leases.values())
 
     def unacknowledged(self) -> list[Position]:
         """The positions before the cursor that nobody has acknowledged, in order."""
@@ -154,10 +171,11 @@ class Group:
         """Put a position that a departed member held in line for another member."""
         insort(self.redeliver, position)
 
-    def owes(self, position: Position, most: int) -> bool:
-        """Whether a position is one of the first `most` to deliver again."""
+    def owes(self, position: Position, most: int, count: int = 1) -> bool:
+        """Whether one of `count` positions is one of the first `most` to deliver again."""
         at = bisect_left(self.redeliver, position)
-        return at < most and at < len(self.redeliver) and self.redeliver[at] == position
+        stop = (position[0], position[1] + count)
+        return at < most and at < len(self.redeliver) and self.redeliver[at] < stop
 
     def repay(self, position: Position) -> None:
         """A position that it owes is delivered again."""

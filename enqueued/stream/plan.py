@@ -21,9 +21,17 @@ from enqueued.stream.places import FAR, NEAR_EPOCHS, Places
 from enqueued.stream.team import Lane, Team
 from enqueued.stream.window import ORDERED, READY, WAITING, Entry
 
+_PARTS = 8
+"""A run of batches that are ordered together is at most this part of what may be made ahead, for it is kept whole."""
+
+Stretch = tuple[int, int, int]
+"""Neighbours in an epoch: `(epoch, first, count)`."""
+
 
 class Plan(Places):
     """The groups whose positions are worth making, and what of these is made already."""
+
+    reorder_window = 0
 
     def __init__(self, *, indexed: bool, max_queue_size: int, lag_timeout_s: float, now: float) -> None:
         super().__init__(indexed=indexed)
@@ -146,6 +154,21 @@ class Plan(Places):
 
     # -- what is wanted -----------------------------------------------------------------------------------------
 
+    def wants(self, entry: Entry) -> bool:
+        """Whether some group that counts has yet to take something of an entry, soon enough to keep it."""
+        position, count, share = entry.position, entry.count, self._share
+        if count == 1:
+            return self.wanted(position)
+        if self._picky:
+            return any(map(self.wanted, entry.positions()))
+        for group in self._single:
+            at = group.cursor
+            if at < entry.follower and (self.gap(at, position) < share or not self.indexed):
+                return True
+            if group.redeliver and group.owes(position, share if self.indexed else FAR, count):
+                return True
+        return False
+
     def wanted(self, position: Position) -> bool:
         """Whether some group that counts has yet to take a position, soon enough to keep its batch."""
         share, (epoch, index) = self._share, position
@@ -206,8 +229,8 @@ class Plan(Places):
             group.planned = group.cursor
         for team in self._crews:
             team.planned = team.first()
-        for entry in list(self.window.entries.values()):
-            self.window.want(entry, self.wanted(entry.position))
+        for entry in self.window.distinct():
+            self.window.want(entry, self.wants(entry))
 
     def _unplan(self, position: Position) -> None:
         for group in self.holders:
@@ -222,9 +245,9 @@ class Plan(Places):
         """The ready batches that may be evicted, those needed last first: nobody stands at them or holds them."""
         if not self.indexed:
             return []
-        cursors = {self.real(group, group.cursor) for group in self.holders}
-        entries = sorted(self.window.entries.values(), key=lambda entry: entry.position, reverse=True)
-        return [e for e in entries if e.state == READY and not e.uses and e.position not in cursors]
+        at = {self.window.entries.get(self.real(group, group.cursor)) for group in self.holders}
+        entries = sorted(self.window.distinct(), key=lambda entry: entry.position, reverse=True)
+        return [e for e in entries if e.state == READY and not e.uses and e not in at]
 
     def evict(self, entries: Iterable[Entry]) -> None:
         """Drop ready batches, to make room for one that is needed first; they are made again when there is room."""
@@ -234,16 +257,19 @@ class Plan(Places):
 
     # -- orders -------------------------------------------------------------------------------------------------
 
-    def orders(self, most: int) -> list[Position]:
-        """Up to `most` positions to make now, the most urgent first; each is ordered once."""
-        orders: list[Position] = []
+    def orders(self, most: int, together: int = 1) -> list[Stretch]:
+        """Up to `most` positions to make now, the most urgent first; each is ordered once.
+
+        They come as stretches `(epoch, first, count)` of up to `together` neighbours.
+        """
+        orders: list[Stretch] = []
         entries = self.window.entries
         while self.again and len(orders) < most:
             position = heapq.heappop(self.again)
             entry = entries.get(position)
             if entry is not None and entry.state == WAITING and entry.wanted:
                 entry.state = ORDERED
-                orders.append(position)
+                orders.append((*position, 1))
         if self.indexed:
             for group in self._single:
                 if group.redeliver:
@@ -252,13 +278,15 @@ class Plan(Places):
                 if self.skipped or team.tail == "pad":
                     for lane in team.lanes.values():
                         self._order_also(self.extras(lane), most, orders)
+        most -= len(orders)
         cohorts = self._set_share()
+        single = self._picky or self.reorder_window or not self.indexed
+        together = 1 if single else max(1, min(together, self._share // _PARTS))
         for n, group in enumerate(cohorts):
-            fair = -(-(most - len(orders)) // (len(cohorts) - n))
-            self._look_ahead(group, len(orders) + fair, orders)
+            most -= self._look_ahead(group, -(-most // (len(cohorts) - n)), together, orders)
         return orders
 
-    def _order_also(self, positions: list[Position], most: int, orders: list[Position]) -> None:
+    def _order_also(self, positions: list[Position], most: int, orders: list[Stretch]) -> None:
         for n, position in enumerate(positions):
             entry = self.window.entries.get(position)
             if entry is not None:
@@ -267,10 +295,11 @@ class Plan(Places):
                 self._ask(position[0])
             elif len(orders) < most and (n == 0 or self.window.queued < self.limit):
                 self.window.add(position)
-                orders.append(position)
+                orders.append((*position, 1))
 
-    def _look_ahead(self, group: Group, most: int, orders: list[Position]) -> None:
-        entries = self.window.entries
+    def _look_ahead(self, group: Group, most: int, together: int, orders: list[Stretch]) -> int:
+        """Order up to `most` positions for a group, and those near it; how many it were."""
+        entries, left = self.window.entries, most
         epoch, index = max(group.planned, group.cursor) if self.indexed else self.head
         room = self._share - self.gap(group.cursor, (epoch, index))
         least, picky, length = self._least(), self._picky, self.lengths.get(epoch)
@@ -286,22 +315,40 @@ class Plan(Places):
             position = (epoch, index)
             if self.end is not None and position >= self.end:
                 break
-            entry = entries.get(position)
+            entry, count = entries.get(position), 1
             if entry is not None:
                 if not entry.wanted and (not picky or self.wanted(position)):
                     self.window.want(entry, True)
+                if entry.count > 1:
+                    count = entry.position[1] + entry.count - index
             elif not picky or not self.indexed or self.wanted(position):
-                full = self.window.queued >= self.limit and self.gap(group.cursor, position) >= least
-                if len(orders) >= most or full:
+                free = self.limit - self.window.queued
+                if left <= 0 or (free <= 0 and self.gap(group.cursor, position) >= least):
                     break
-                entry = self.window.add(position)
-                orders.append(position)
+                if together > 1:
+                    count = self._stretch(position, min(together, left, room, free))
+                entry = self.window.add(position, count)
+                orders.append((epoch, index, count))
+                left -= count
                 if not self.indexed:
                     self.head = (epoch, index + 1)
                     self.window.want(entry, not picky or self.wanted(position))
-            index += 1
-            room -= 1
+            index += count
+            room -= count
         group.planned = (epoch, index)
+        return most - left
+
+    def _stretch(self, position: Position, most: int) -> int:
+        """How many positions from one on can be ordered together: at least that one."""
+        epoch, index = position
+        stop = self.lengths[epoch]
+        if self.end is not None and self.end[0] == epoch:
+            stop = min(stop, self.end[1])
+        entries, count = self.window.entries, 1
+        most = min(most, stop - index)
+        while count < most and (epoch, index + count) not in entries:
+            count += 1
+        return count
 
     # -- epochs -------------------------------------------------------------------------------------------------
 
@@ -334,10 +381,13 @@ class Plan(Places):
 
     def cut(self, start: Position, stop: Position = (FAR, 0)) -> None:
         """Take back the orders from `start` up to `stop`: those positions do not exist."""
-        for entry in [e for p, e in self.window.entries.items() if start <= p < stop]:
-            if entry.state == ORDERED:
-                entry.state = WAITING
-            self.window.want(entry, False)
+        for entry in self.window.distinct():
+            if entry.position < start < entry.follower and entry.state == ORDERED and start[0] == entry.position[0]:
+                self.window.carve(entry, start[1], entry.follower[1] - start[1])
+            if start <= entry.position < stop:
+                if entry.state == ORDERED:
+                    entry.state = WAITING
+                self.window.want(entry, False)
 
     def epochs_in_use(self) -> set[int]:
         """Epochs that some group is at, or is being looked ahead into."""

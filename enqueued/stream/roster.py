@@ -83,17 +83,20 @@ class Roster(Plan):
         if group.team is not None:
             group.team.muster()
         group.back -= member.returned
-        for lease in member.leases.values():
-            if not lease.done and not group.private:
-                group.take_back(lease.position)
-        for lease in member.leases.values():
-            at, goes_on = lease.entry.position, group.members or group.team is not None
-            if not lease.done and goes_on and self.window.entries.get(at) is lease.entry:
-                self.window.want(lease.entry, self.wanted(at))
-            if lease.number in kept and not lease.released:
-                self._orphans[name, lease.number] = lease.entry
-            else:
-                self._unuse(lease.entry)
+        held = member.held()
+        if not group.private:
+            for position in member.unacknowledged():
+                group.take_back(position)
+        goes_on = group.members or group.team is not None
+        for lease in held:
+            entry = lease.entry
+            if lease.done != lease.full and goes_on and self.window.entries.get(entry.position) is entry:
+                self.window.want(entry, self.wants(entry))
+            for number in range(lease.number, lease.number + lease.count):
+                if number in kept and number in member.leases and not lease.is_released(number):
+                    self._orphans[name, number] = entry
+                    entry.uses += 1
+            self._unuse(entry)
         if group.members:
             self._may_take(group)
         elif group.team is None:
@@ -148,19 +151,28 @@ class Roster(Plan):
         group.taken.clear()
         member.over = False
         self.rehold()  # before the leases go, because it may want their batches again
-        for lease in list(member.leases.values()):
-            lease.done = True
-            if lease.released:
-                self._retire(member, lease)
+        for lease in member.held():
+            over = lease.released & ~lease.done
+            lease.done = lease.full
+            self._retire(member, lease, over)
         self._may_take(group)
         if group.team is not None:
             self._dirty.update(group.team.waiting)
 
-    def _retire(self, member: Member, lease: Lease) -> None:
-        """A lease is done and released."""
-        del member.leases[lease.number]
-        lease.entry.uses -= 1
-        self.window.settle(lease.entry)
+    def _retire(self, member: Member, lease: Lease, over: int) -> None:
+        """Those of a lease's numbers are done and released now that have a bit in `over`."""
+        if not over:
+            return
+        leases, first = member.leases, lease.number
+        if over == lease.full:
+            for number in range(first, first + lease.count):
+                del leases[number]
+        else:
+            for n in range(lease.count):
+                if over >> n & 1:
+                    del leases[first + n]
+        if lease.done & lease.released == lease.full:
+            self._unuse(lease.entry)
 
     def reset(self, name: str, position: Position) -> list[str]:
         """Set where a named group goes on; the names of its members, who have to leave and come back for it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from enqueued.batch import Position
@@ -11,18 +12,20 @@ WAITING, ORDERED, READY, FAILED, GONE = range(5)
 
 
 class Entry:
-    """One position of the window.
+    """One position of the window, or a run of `count` neighbours that were ordered together and are made or being made.
 
-    `slot` is whatever the pool calls the place where the batch lies; the core only hands it back. `uses` counts the
-    leases that still need the slot, `wanted` whether a group has yet to take it, `deaths` the workers that died on it,
-    `failures` how often the user's code raised, `follower` the position after all that the entry stands for.
+    `slot` is whatever the pool calls the place where the batches lie; the core only hands it back, or a `part` of it.
+    `uses` counts the leases that still need the slot, `wanted` whether a group has yet to take something of it,
+    `deaths` the workers that died on it, `failures` how often the user's code raised, `follower` the position after all
+    that the entry stands for.
     """
 
-    __slots__ = ("deaths", "error", "failures", "follower", "position", "slot", "state", "uses", "wanted")
+    __slots__ = ("count", "deaths", "error", "failures", "follower", "position", "slot", "state", "uses", "wanted")
 
-    def __init__(self, position: Position) -> None:
+    def __init__(self, position: Position, count: int = 1) -> None:
         self.position = position
-        self.follower: Position = (position[0], position[1] + 1)
+        self.count = count
+        self.follower: Position = (position[0], position[1] + count)
         self.state = ORDERED
         self.slot: Any = None
         self.error: Any = None
@@ -31,33 +34,64 @@ class Entry:
         self.deaths = 0
         self.failures = 0
 
+    def positions(self) -> list[Position]:
+        """All that it covers."""
+        epoch, first = self.position
+        return [(epoch, index) for index in range(first, first + self.count)]
+
 
 class Window:
-    """Entries by position, the number that queue for a group, and the slots that came free."""
+    """Entries by position, the number that queue for a group, and the slots that came free.
+
+    A run stands at each of its positions. Its slot is one, and comes free as a whole.
+    """
 
     def __init__(self) -> None:
         self.entries: dict[Position, Entry] = {}
         self.queued = 0
-        """Entries that are wanted: ready or being made, and not yet taken by every group that will take them."""
+        """Positions that are wanted: ready or being made, and not yet taken by every group that will take them."""
         self.freed: list[Any] = []
 
-    def add(self, position: Position) -> Entry:
+    def distinct(self) -> Iterable[Entry]:
+        """Each entry once."""
+        return dict.fromkeys(self.entries.values())
+
+    def add(self, position: Position, count: int = 1) -> Entry:
         """A new entry, ordered."""
-        entry = self.entries[position] = Entry(position)
-        self.queued += 1
+        entry = Entry(position, count)
+        self._enter(entry)
+        self.queued += count
         return entry
+
+    def _enter(self, entry: Entry) -> None:
+        if entry.count == 1:
+            self.entries[entry.position] = entry
+        else:
+            self.entries.update(dict.fromkeys(entry.positions(), entry))
+
+    def carve(self, entry: Entry, first: int, count: int) -> None:
+        """Make an ordered run cover just `count` positions from index `first` on; others get their own entries."""
+        epoch, start = entry.position
+        stop = start + entry.count
+        for begin, end in ((start, first), (first + count, stop)):
+            if begin < end:
+                rest = Entry((epoch, begin), end - begin)
+                rest.state, rest.wanted = entry.state, entry.wanted
+                rest.deaths, rest.failures = entry.deaths, entry.failures
+                self._enter(rest)
+        entry.position, entry.count, entry.follower = (epoch, first), count, (epoch, first + count)
 
     def want(self, entry: Entry, wanted: bool) -> None:
         """Say whether a group has yet to take this entry, and drop it when nobody needs it any more."""
         if wanted != entry.wanted:
             entry.wanted = wanted
-            self.queued += 1 if wanted else -1
+            self.queued += entry.count if wanted else -entry.count
         if not wanted:
             self.settle(entry)
 
     def detach(self, entry: Entry) -> None:
         """Take an entry out, so that its position can be made anew; whoever holds it keeps it."""
-        del self.entries[entry.position]
+        self._remove(entry)
         if entry.state in (ORDERED, WAITING):
             entry.state = GONE
         self.want(entry, False)
@@ -68,11 +102,19 @@ class Window:
         if entry.uses or entry.wanted or entry.state == ORDERED:
             return
         if self.entries.get(entry.position) is entry:
-            del self.entries[entry.position]
+            self._remove(entry)
         if entry.slot is not None:
             self.freed.append(entry.slot)
             entry.slot = None
 
+    def _remove(self, entry: Entry) -> None:
+        entries = self.entries
+        if entry.count == 1:
+            del entries[entry.position]
+        else:
+            for position in entry.positions():
+                del entries[position]
+
     def count(self, state: int) -> int:
-        """How many entries are wanted and in this state."""
+        """How many positions are wanted and in this state."""
         return sum(1 for entry in self.entries.values() if entry.wanted and entry.state == state)

@@ -25,13 +25,17 @@ TICKET, FRAME, ERROR, END, OVER = range(5)
 """The items of BATCHES."""
 REDELIVERED, PADDED = 1, 2
 """The flags of a batch."""
+MOST_TOGETHER = 64
+"""A ticket, or a frame, stands for so many batches at most."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MOST_RUNS = 4096
 _MOST_LEASES = 65536
 _BOUND = 1 << 63
-_NUMBERS = {kind: (count, Struct(f"{count}q")) for kind, count in ((0, 9), (1, 6), (2, 6), (3, 4), (4, 2))}
+_NUMBERS = {kind: (count, Struct(f"{count}q")) for kind, count in ((0, 11), (1, 8), (2, 6), (3, 4), (4, 2))}
 """For each kind of item how many numbers it begins with; packing them checks at once that they are integers."""
+_COUNT = (9, 6)
+"""Where a ticket, and a frame, say for how many batches they stand."""
 _FIELDS = {
     CREDIT: (int,),
     TAKE: (list, list),
@@ -132,14 +136,14 @@ def runs(plain: list[Any]) -> list[Run]:
     return [(first, count) for first, count in plain]
 
 
-def to_runs(numbers: Iterable[int]) -> list[list[int]]:
-    """Lease numbers as runs; neighbours that stand together share one."""
+def join_runs(given: Iterable[list[int]]) -> list[list[int]]:
+    """Runs of lease numbers, `[first, count]`; neighbours that stand together are one."""
     found: list[list[int]] = []
-    for number in numbers:
-        if found and found[-1][0] + found[-1][1] == number:
-            found[-1][1] += 1
+    for first, count in given:
+        if found and found[-1][0] + found[-1][1] == first:
+            found[-1][1] += count
         else:
-            found.append([number, 1])
+            found.append([first, count])
     return found
 
 
@@ -157,7 +161,10 @@ def check_item(item: Any) -> list[Any]:
         count, numbers = _NUMBERS[kind]
         first = item if len(item) == count else item[:count]
         numbers.pack(*first)
-        if min(first) >= 0 and (kind != ERROR or isinstance(item[count], dict)):
+        whole = (
+            isinstance(item[count], dict) if kind == ERROR else kind > FRAME or 0 < item[_COUNT[kind]] <= MOST_TOGETHER
+        )
+        if whole and min(first) >= 0:
             return item  # type: ignore[no-any-return]  # it is a list
     except (LookupError, TypeError, StructError):
         pass

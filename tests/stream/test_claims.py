@@ -15,6 +15,7 @@ from enqueued.stream.decisions import Deliver
 from enqueued.stream.record import record, restore, settle
 from enqueued.stream.roster import GRACE_S, NotYet
 from enqueued.stream.stored import Stored
+from stream_orders import ordered
 
 RIGHT = Stored((0, 3), ((0, 1),), ((0, 5),), 2, members=1, ahead=9).to_plain()
 ALL = [(0, 1 << 40)]
@@ -35,7 +36,7 @@ def run(stream: Stream, *, finish: bool = False) -> list[tuple[Position, bool]]:
     while True:
         told = stream.decisions()
         given += [(one.position, one.redelivered) for one in told if isinstance(one, Deliver)]
-        orders = stream.orders(100)
+        orders = ordered(stream, 100)
         for position in orders:
             assert position[1] < stream.lengths[position[0]]
             stream.made(position, position)
@@ -138,7 +139,7 @@ def test_a_lease_of_an_older_generation_is_nobodys() -> None:
 
 def run_raw(stream: Stream) -> list[Any]:
     told = stream.decisions()
-    for position in stream.orders(100):
+    for position in ordered(stream, 100):
         stream.made(position, position)
     return told + stream.decisions()
 
@@ -166,7 +167,7 @@ def test_acknowledgements_reach_over_the_end_of_an_epoch_whose_length_is_not_kno
     stream = restarted(before, epochs=0)
     back(stream, "a", credit=9, acked=[(0, 0), (0, 1), (1, 0)])
     stream.decisions()
-    stream.orders(9)
+    ordered(stream, 9)
     for epoch in range(3):
         stream.epoch_length(epoch, 2)
     assert [position for position, _ in run(stream)] == [(1, 1)]
@@ -220,7 +221,7 @@ def test_what_many_claims_leave_behind_is_bounded() -> None:
         claimed = tuple((epoch, n * MANY + index) for epoch in (0, 5) for index in range(MANY // 2))
         back(stream, f"m{n}", held=claimed[:9], acked=claimed)
     assert len(stream.groups["g"].taken) <= 1 << 17
-    assert len(stream.orders(100)) <= 4
+    assert len(ordered(stream, 100)) <= 4
 
 
 def test_a_saved_state_misses_only_what_it_can() -> None:
@@ -239,8 +240,8 @@ def test_much_that_is_missing_is_made_no_faster_than_all_else() -> None:
     """What is to be delivered again fills the queue, and not more."""
     stream = stream_of(length=1 << 20, queue=8)
     stream.join("a", group="g", start=(0, MANY), origin=(0, MANY), missing=tuple((0, n) for n in range(MANY)))
-    assert stream.orders(1000) == [*((0, n) for n in range(8)), (0, MANY)]
-    assert stream.orders(1000) == []
+    assert ordered(stream, 1000) == [*((0, n) for n in range(8)), (0, MANY)]
+    assert ordered(stream, 1000) == []
 
 
 plain = st.recursive(

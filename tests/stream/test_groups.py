@@ -10,6 +10,7 @@ from enqueued.batch import Position
 from enqueued.errors import Refused
 from enqueued.stream.core import Stream
 from enqueued.stream.decisions import Decision, Deliver, EndEpoch
+from stream_orders import ordered
 
 ALL = [(0, 1 << 40)]
 
@@ -28,7 +29,7 @@ def join(stream: Stream, name: str, credit: int, group: str | None = None, start
 
 def make(stream: Stream) -> list[Position]:
     """Make all that is ordered now; the slot of a batch is its position."""
-    orders = stream.orders(100)
+    orders = ordered(stream, 100)
     for position in orders:
         stream.made(position, position)
     return orders
@@ -136,12 +137,12 @@ def test_three_deaths_fail_a_position() -> None:
     """A position that has killed three workers is given to its group as an error, and the next one follows."""
     stream = stream_of(queue=2)
     join(stream, "a", 2)
-    assert stream.orders(1) == [(0, 0)]
+    assert ordered(stream, 1) == [(0, 0)]
     for _ in range(2):
         stream.lost((0, 0), "it died")
-        assert stream.orders(1) == [(0, 0)]
+        assert ordered(stream, 1) == [(0, 0)]
     stream.lost((0, 0), "not its doing", killed=False)
-    assert stream.orders(1) == [(0, 0)]
+    assert ordered(stream, 1) == [(0, 0)]
     stream.lost((0, 0), "it died a third time")
     told = [d for d in run(stream) if isinstance(d, Deliver)]
     assert [(d.position, d.error) for d in told] == [((0, 0), "it died a third time"), ((0, 1), None)]
@@ -156,7 +157,7 @@ def test_an_epoch_that_cannot_be_opened_gives_its_error_once_per_try() -> None:
         assert stream.openings() == [0]
         stream.epoch_failed(0, f"try {n}")
         assert [(d.position, d.error) for d in run(stream) if isinstance(d, Deliver)] == [((0, n), f"try {n}")]
-    assert stream.orders(9) == []
+    assert ordered(stream, 9) == []
     assert stream.openings() == [0]
     stream.epoch_length(0, 5)
     assert given_to("a", run(stream)) == [(0, 3), (0, 4)]
@@ -188,7 +189,7 @@ def test_what_may_be_evicted_begins_with_the_batch_needed_last() -> None:
     stream.evict(spare[:2])
     assert stream.window.freed == [(0, 4), (0, 3)]
     assert [entry.position for entry in stream.spare()] == [(0, 2)]
-    assert stream.orders(9) == [(0, 3), (0, 4)]
+    assert ordered(stream, 9) == [(0, 3), (0, 4)]
 
 
 def test_what_a_group_takes_again_is_marked_also_when_a_new_member_began_it() -> None:

@@ -34,22 +34,27 @@ class Histories(World):
     def check(self) -> None:
         """Slots, leases and counts agree with the account kept here."""
         window = self.stream.window
-        for slot in window.freed:
+        for slot in [number for strip in window.freed for number in strip.numbers]:
             assert self.readers[slot] == 0
             del self.live[slot]
             self.old_slots.discard(slot)
         window.freed.clear()
         entries = window.entries
         there = {slot: p for slot, p in self.live.items() if slot not in self.old_slots}
-        assert {e.slot: p for p, e in entries.items() if e.slot is not None} == there
+        lie = {e.slot.first + p[1] - e.position[1]: p for p, e in entries.items() if e.slot is not None}
+        assert lie == there
         assert window.queued == sum(e.wanted for e in entries.values())
         uses = Counter(h.real for t in self.trainers.values() for h in t.leases.values())
         uses.update(self.live[slot] for slot in self.pinned.values() if slot not in self.old_slots)
         for position, entry in entries.items():
-            assert entry.uses == uses[position]
+            assert position in entry.positions()
+            if entry.count == 1:
+                assert entry.uses == uses[position]
+            else:
+                assert bool(entry.uses) == any(uses[one] for one in entry.positions())
             assert entry.uses or entry.wanted or entry.state == ORDERED
             assert (entry.state == READY) == (entry.slot is not None)
-            assert not entry.wanted or self.stream.wanted(position)
+            assert not entry.wanted or any(map(self.stream.wanted, entry.positions()))
         for group in self.stream.holders if self.indexed else ():
             epoch, index = group.cursor
             while (epoch, index) < group.planned:
@@ -66,9 +71,11 @@ class Histories(World):
         owed = sum(len(c.owed) for c in self.crowds.values())
         errors = sum(e.state >= FAILED for e in entries.values())
         making = sum(e.state == ORDERED and not e.wanted for e in entries.values())
-        self.most_held = max(self.most_held, sum(uses.values()) + making)
+        beside = sum(e.count - 1 for e in window.distinct() if e.uses)  # a run is kept whole
+        self.most_held = max(self.most_held, sum(uses.values()) + beside + making)
         lanes = sum(crowd.stride for crowd in self.crowds.values() if crowd.team)
-        room = self.queue + len(self.stream.holders) + owed + errors + self.most_held + lanes
+        whole = sum(not self.stream.wanted(position) for position, e in entries.items() if e.wanted)  # for the others
+        room = self.queue + len(self.stream.holders) + owed + errors + self.most_held + lanes + whole
         assert window.queued <= room
         assert {n: (m.position, m.missing, m.taken) for n, m in self.memory.items()} == {
             n: (s.position, set(s.missing), set(s.taken)) for n, s in self.stream.remembered.items()
@@ -164,7 +171,15 @@ class Histories(World):
         for position, entry in self.stream.window.entries.items():
             assert entry.wanted
             assert self.stream.gap(self.stream.idle.cursor, position) >= 0
-        assert len(self.stream.window.entries) <= self.queue + (0 if self.indexed else self.most_held)
+        most = self.queue + self.together - 1  # a run is kept whole
+        assert len(self.stream.window.entries) <= most + (0 if self.indexed else self.most_held)
+
+
+class RunHistories(Histories):
+    """The same where makes are so short that batches are made, told and given in runs."""
+
+    scale = 8
+    together = 4
 
 
 class StreamedHistories(Histories):
@@ -175,6 +190,8 @@ class StreamedHistories(Histories):
 
 TestIndexedHistories = Histories.TestCase
 TestIndexedHistories.settings = PROFILE
+TestRunHistories = RunHistories.TestCase
+TestRunHistories.settings = PROFILE
 TestStreamedHistories = StreamedHistories.TestCase
 TestStreamedHistories.settings = PROFILE
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from enqueued.batch import Position
 from enqueued.stream.core import Stream
 from enqueued.stream.decisions import Deliver, EndEpoch
+from stream_orders import ordered
 
 ALL = [(0, 1 << 40)]
 
@@ -27,7 +28,7 @@ def test_a_ready_batch_overtakes_a_straggler_by_the_window_and_no_more() -> None
     stream = stream_of(window=2)
     stream.join("a")
     stream.allow("a", 9)
-    for position in stream.orders(9)[1:]:
+    for position in ordered(stream, 9)[1:]:
         stream.made(position, position)
     assert delivered(stream) == [(0, 1), (0, 2)]
     stream.made((0, 0), "late")
@@ -40,7 +41,7 @@ def test_an_epoch_does_not_end_before_its_stragglers() -> None:
     stream.epoch_length(1, 3)
     stream.join("a")
     stream.allow("a", 9)
-    for position in stream.orders(9)[1:]:
+    for position in ordered(stream, 9)[1:]:
         stream.made(position, position)
     told = stream.decisions()
     assert [one.position for one in told if isinstance(one, Deliver)] == [(0, 1), (0, 2)]
@@ -55,7 +56,7 @@ def test_a_private_client_tells_what_it_had_out_of_order() -> None:
     stream = stream_of(window=2)
     stream.join("a", start=(0, 2), taken=((0, 3), (0, 5)))
     stream.allow("a", 9)
-    for position in stream.orders(9):
+    for position in ordered(stream, 9):
         stream.made(position, position)
     assert delivered(stream) == [(0, 2), (0, 4), (0, 6), (0, 7)]
 
@@ -73,7 +74,7 @@ def test_a_state_of_a_shared_group_says_all_that_is_still_to_come(
     stream = stream_of(window=window)
     stream.join("a", group="g")
     stream.allow("a", 9)
-    stream.orders(9)
+    ordered(stream, 9)
     acknowledged = set()
     for index in made[:stop]:
         stream.made((0, index), index)
@@ -86,7 +87,7 @@ def test_a_state_of_a_shared_group_says_all_that_is_still_to_come(
     after.join("b", group="g", start=at, origin=at, missing=tuple(missing))
     after.allow("b", 9)
     given: list[Position] = []
-    while orders := after.orders(9):
+    while orders := ordered(after, 9):
         for position in orders:
             after.made(position, position)
         given += delivered(after)

@@ -15,6 +15,7 @@ from enqueued.stream.record import record, restore
 from enqueued.stream.roster import NotYet
 from enqueued.wire.hello import MOST_RANKS, Claim
 from enqueued.wire.messages import MOST_COUNTED
+from stream_orders import ordered
 
 ALL = [(0, 1 << 40)]
 
@@ -37,7 +38,7 @@ def deliveries(stream: Stream) -> list[Deliver]:
     while True:
         told = stream.decisions()
         found += [one for one in told if isinstance(one, Deliver)]
-        orders = stream.orders(100)
+        orders = ordered(stream, 100)
         for position in orders:
             stream.made(position, position)
         if not orders and not told:
@@ -178,7 +179,7 @@ def test_a_rank_that_waits_for_a_pad_is_woken_when_that_is_made() -> None:
     join(stream, 0, 2, credit=1, tail="pad")
     join(stream, 1, 2, credit=1, tail="pad")
     stream.decisions()
-    assert (0, 0) in stream.orders(9)
+    assert (0, 0) in ordered(stream, 9)
     stream.made((0, 0), "slot")
     assert {(one.member, one.position) for one in deliveries(stream)} == {("r0", (0, 0)), ("r1", (0, 0))}
 
@@ -196,7 +197,7 @@ def test_what_is_skipped_is_replaced_in_its_step() -> None:
     stream = stream_of(length=4, skip=True)
     join(stream, 0, 2, credit=2)
     join(stream, 1, 2, credit=2)
-    for position in stream.orders(100):
+    for position in ordered(stream, 100):
         if position == (0, 1):
             stream.failed(position, "no")
         else:
@@ -236,11 +237,11 @@ def test_a_skipped_position_that_another_group_had_made_is_not_kept_for_ranks() 
     """Ranks are given another batch there, so nobody would ever take it from the window."""
     stream = stream_of(length=4, queue=4, skip=True)
     join(stream, 0, 1, credit=0)
-    stream.orders(100)
+    ordered(stream, 100)
     stream.failed((0, 1), "no")
     assert (0, 1) not in stream.window.entries
     stream.join("other", start=(0, 1))
-    assert stream.orders(100) == [(0, 1)]
+    assert ordered(stream, 100) == [(0, 1)]
     stream.made((0, 1), "this time")
     stream.allow("other", 1)
     stream.decisions()

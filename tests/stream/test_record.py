@@ -5,6 +5,7 @@ from __future__ import annotations
 from enqueued.stream.core import Stream
 from enqueued.stream.decisions import Deliver
 from enqueued.stream.record import LEAST_AHEAD, record, restore, settle, unbind
+from stream_orders import ordered
 
 ALL = [(0, 1 << 40)]
 
@@ -25,7 +26,7 @@ def run(stream: Stream, most: int = 1 << 30) -> int:
     before = stream.delivered
     while stream.delivered - before < most:
         told = [one for one in stream.decisions() if isinstance(one, Deliver)]
-        orders = stream.orders(100)
+        orders = ordered(stream, 100)
         for position in orders:
             stream.made(position, position)
         for name in {one.member for one in told}:

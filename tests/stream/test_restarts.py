@@ -16,6 +16,7 @@ from enqueued.stream.core import Stream
 from enqueued.stream.decisions import Deliver, EndEpoch
 from enqueued.stream.record import Record, record, restore, settle
 from enqueued.stream.roster import GRACE_S, NotYet
+from stream_orders import ordered
 
 ATTACK = int(os.environ.get("HISTORIES", "0"))
 NUMBERS = st.integers(0, 999)
@@ -155,7 +156,7 @@ class Restarts(RuleBasedStateMachine):
         """Make what is ordered, and deliver it."""
         while True:
             self._deliver()
-            orders = self.stream.orders(9)
+            orders = ordered(self.stream, 9)
             for position in orders:
                 assert position[1] < self.length(position[0])
                 self.stream.made(position, position)

@@ -8,6 +8,7 @@ from enqueued.batch import Position
 from enqueued.errors import Refused
 from enqueued.stream.core import Stream
 from enqueued.stream.decisions import Decision, Deliver, EndEpoch, Over
+from stream_orders import ordered
 
 ALL = [(0, 1 << 40)]
 
@@ -24,7 +25,7 @@ def join(stream: Stream, name: str, credit: int, group: str | None = None, start
 def run(stream: Stream) -> list[Decision]:
     """Make what is ordered and tell members what is decided, until nothing changes."""
     told = stream.decisions()
-    while orders := stream.orders(100):
+    while orders := ordered(stream, 100):
         for position in orders:
             stream.made(position, position)
         told += stream.decisions()
@@ -109,7 +110,7 @@ def test_nothing_that_went_by_is_ordered_again() -> None:
     stream.tick(40)
     assert stream.groups["late"] in stream.holders
     head = stream.head
-    assert all(position >= head for position in stream.orders(9))
+    assert all(position >= head for position in ordered(stream, 9))
     stream.tick(41)
     finish(stream, "ahead")
     stream.tick(41)
@@ -117,9 +118,9 @@ def test_nothing_that_went_by_is_ordered_again() -> None:
     stream.leave("late")
     assert (0, 0) not in stream.window.entries
     stream.allow("heir", 2)
-    assert all(position >= head for position in stream.orders(9))
+    assert all(position >= head for position in ordered(stream, 9))
     assert given_to("heir", stream.decisions()) == [((0, 0), True), ((0, 1), True)]
-    assert all(position >= head for position in stream.orders(9))
+    assert all(position >= head for position in ordered(stream, 9))
 
 
 def test_a_miss_told_to_a_member_that_dies_is_told_again() -> None:
@@ -160,7 +161,7 @@ def test_an_ended_epoch_takes_back_the_orders_beyond_its_end() -> None:
     """The next epoch follows, and a batch that comes for a position that does not exist gives its slot back."""
     stream = stream_of()
     join(stream, "a", 9)
-    assert stream.orders(9) == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    assert ordered(stream, 9) == [(0, 0), (0, 1), (0, 2), (0, 3)]
     stream.made((0, 0), "slot")
     stream.epoch_length(0, 1)
     stream.made((0, 1), "late slot")
@@ -174,7 +175,7 @@ def test_over_comes_once_and_leaves_nothing_behind() -> None:
     """A spent source says so to each member, once; what was ordered or failed beyond its end is dropped."""
     stream = stream_of()
     join(stream, "a", 9)
-    stream.orders(9)
+    ordered(stream, 9)
     stream.failed((0, 2), "beyond the end")
     stream.made((0, 0), "slot")
     stream.epoch_length(0, 1)
@@ -196,7 +197,7 @@ def test_a_shared_group_is_over_when_all_is_acknowledged() -> None:
     stream = stream_of()
     join(stream, "a", 1, "g")
     join(stream, "b", 1, "g")
-    stream.orders(9)
+    ordered(stream, 9)
     stream.made((0, 0), "slot")
     stream.over_from((0, 1))
     (told,) = stream.decisions()
@@ -212,7 +213,7 @@ def test_a_broken_source_gives_its_error_and_is_over() -> None:
     """What was made before the break is given first, then the reason, then the end."""
     stream = stream_of()
     join(stream, "a", 9)
-    stream.orders(9)
+    ordered(stream, 9)
     stream.made((0, 0), "slot")
     stream.failed((0, 1), "the worker is gone")
     stream.over_from((0, 2))

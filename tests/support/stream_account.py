@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -17,6 +18,23 @@ from enqueued.stream.core import Stream
 from enqueued.stream.decisions import Deliver, EndEpoch, Over
 
 LAG_S = 10.0
+
+
+class Strip(NamedTuple):
+    """Slots that follow each other, by their numbers."""
+
+    first: int
+    cells: int = 1
+
+    def part(self, skip: int, cells: int) -> Strip:
+        """Some of them."""
+        assert 0 <= skip < skip + cells <= self.cells
+        return Strip(self.first + skip, cells)
+
+    @property
+    def numbers(self) -> range:
+        """Each of them."""
+        return range(self.first, self.first + self.cells)
 
 
 @dataclass
@@ -86,6 +104,10 @@ class Account(RuleBasedStateMachine):
     """A stream, how it began, and what it decides; what else may happen around it is for the world to say."""
 
     indexed = True
+    scale = 1
+    """How many times as large everything is."""
+    together = 1
+    """How many batches are made as one."""
 
     @initialize(
         queue=st.integers(1, 8),
@@ -99,6 +121,7 @@ class Account(RuleBasedStateMachine):
     def begin(
         self, queue: int, lengths: list[int], last: int | None, reorder: int, retries: int, skip: bool, size: int
     ) -> None:
+        queue, lengths = queue * self.scale, [length * self.scale - (self.scale - 1) for length in lengths]
         self.reorder = reorder if self.indexed else 0
         self.retries = retries if self.indexed else 0
         self.skip = skip and self.indexed
@@ -140,7 +163,8 @@ class Account(RuleBasedStateMachine):
             crowd = self.crowds[trainer.group]
             assert decision.generation == crowd.generation
             if isinstance(decision, Deliver):
-                self._delivered(decision, trainer, crowd)
+                for n in range(decision.batches):
+                    self._delivered(_one(decision, n), trainer, crowd)
             elif isinstance(decision, EndEpoch):
                 self._ended(decision, trainer, crowd)
             else:
@@ -156,13 +180,14 @@ class Account(RuleBasedStateMachine):
         assert (told.slot is None) != (told.error is None)
         at = self._due(told, crowd)
         nowhere = isinstance(told.error, dict) and "ranks" in told.error["message"]
-        held = Held(at, (-1, 0) if nowhere else told.position, told.slot, released=told.slot is None)
+        slot = None if told.slot is None else told.slot.first
+        held = Held(at, (-1, 0) if nowhere else told.position, slot, released=slot is None)
         trainer.leases[told.lease] = held
         trainer.next_lease += 1
         crowd.deliveries += 1
-        if told.slot is not None:
-            assert self.live[told.slot] == told.position
-            self.readers[told.slot] += 1
+        if slot is not None:
+            assert self.live[slot] == told.position
+            self.readers[slot] += 1
         follower = (at[0], at[1] + crowd.stride)
         if isinstance(told.error, dict):
             follower = self._missed(told.error["message"], told.position, crowd)
@@ -259,3 +284,10 @@ class Account(RuleBasedStateMachine):
         assert crowd.expected >= self.end
         assert crowd.private or not (crowd.owed or self._unacknowledged(trainer.group))
         trainer.over = True
+
+
+def _one(told: Deliver, n: int) -> Deliver:
+    """One of the batches that a member is given together."""
+    epoch, index = told.position
+    slot = None if told.slot is None else told.slot.part(n, 1)
+    return told._replace(lease=told.lease + n, position=(epoch, index + n), slot=slot, batches=1)

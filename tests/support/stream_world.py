@@ -11,7 +11,8 @@ from enqueued.batch import Position
 from enqueued.errors import Refused
 from enqueued.stream.group import Group
 from enqueued.stream.roster import GRACE_S
-from stream_account import Account, Crowd, Held, Memory, Trainer
+from stream_account import Account, Crowd, Held, Memory, Strip, Trainer
+from stream_orders import ordered
 
 NUMBERS = st.integers(0, 999)
 
@@ -25,7 +26,8 @@ class World(Account):
     def order(self, most: int) -> None:
         """The pool takes orders: each position once, and only such as can be made."""
         before = self.stream.head
-        orders = self.stream.orders(most)
+        most *= self.scale
+        orders = ordered(self.stream, most, self.together)
         assert len(orders) <= most
         for position in orders:
             epoch, index = position
@@ -72,9 +74,17 @@ class World(Account):
             self.stream.lost(position, ("failed", position), killed=how == "killed")
 
     def _make(self, position: Position) -> None:
-        self.slots += 1
-        self.live[self.slots] = position
-        self.stream.made(position, self.slots)
+        """The batch of a position lies in a slot; and so do those that follow it, if the worker has made a run."""
+        epoch, index = position
+        count = 1
+        while count < self.together and (epoch, index + count) in self.hands:
+            self.hands.remove((epoch, index + count))
+            count += 1
+        slot = Strip(self.slots + 1, count)
+        for n, number in enumerate(slot.numbers):
+            self.live[number] = (epoch, index + n)
+        self.slots += count
+        self.stream.made(position, slot, count)
 
     def _ends(self, epoch: int) -> None:
         """The generator of an epoch has ended, with orders beyond its end still out."""
@@ -98,7 +108,7 @@ class World(Account):
     def evict(self, most: int) -> None:
         before, spare = self.stream.window.queued, self.stream.spare()[:most]
         self.stream.evict(spare)
-        assert self.stream.window.queued == before - len(spare)
+        assert self.stream.window.queued == before - sum(entry.count for entry in spare)
 
     # -- the trainers -------------------------------------------------------------------------------------------
 
