@@ -18,6 +18,7 @@ from enqueued import Client
 
 READY = 2
 """Batches for each worker."""
+_serving: list[Any] = []
 
 
 def needed(name: str) -> None:
@@ -98,8 +99,9 @@ def tf_data(source: str, arguments: dict[str, Any], workers: int) -> Iterator[Fe
     worker = service.WorkerServer(service.WorkerConfig(dispatcher_address=address))
     sent = tf.data.Dataset.range(len(made)).repeat().map(make, num_parallel_calls=workers)
     sent = sent.apply(service.distribute(service.ShardingPolicy.OFF, address, compression=None))
+    # never stopped: that waits, with the interpreter's lock held, for Python code that waits for the lock
+    _serving.append((dispatcher, worker))
     yield Feed(sent.prefetch(READY * workers).as_numpy_iterator())
-    del worker, dispatcher  # they serve for as long as they are held
 
 
 def built(source: str, arguments: dict[str, Any]) -> Any:
