@@ -95,7 +95,11 @@ class StreamStats:
 
 @dataclass(frozen=True)
 class DaemonStats:
-    """One daemon; `ignored` counts messages that did not match a session, generation or lease."""
+    """One daemon; `ignored` counts messages that did not match a session, generation or lease.
+
+    `messages` counts those from and to clients, on all endpoints. How many there are for a batch says how well batches
+    travel together.
+    """
 
     version: str
     name: str
@@ -108,6 +112,7 @@ class DaemonStats:
     ignored: int
     endpoints: tuple[str, ...]
     streams: tuple[StreamStats, ...]
+    messages: int = 0
 
     def to_plain(self) -> dict[str, Any]:
         """The snapshot as plain data, for JSON and msgpack."""

@@ -24,14 +24,14 @@ from enqueued.stream.plan import Stretch
 
 log = logging.getLogger("enqueued.pool")
 
-_MOST_DEPTH = 256
+_MOST_DEPTH = 1024
 _TOGETHER = 8
 """From this depth on orders are given together, a quarter of what a lane may have at a time."""
 _BRIEF_S = 300e-6
 """Orders that take no longer together go to one lane, in one message."""
 _MOST_TOGETHER = 64
 """A longer run would be kept whole for longer than it saves."""
-_AHEAD_S = 0.002
+_AHEAD_S = 0.005
 """A lane is given so many orders ahead that it has work for this long while the daemon is busy elsewhere."""
 
 _IDLE_S = 1.0

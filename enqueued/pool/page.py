@@ -41,16 +41,17 @@ class Page:
             page.rest(lane)
         return page, fd
 
-    def begin(self, lane: int, epoch: int, index: int) -> None:
-        """This lane makes a position from now on.
+    def begin(self, lane: int, epoch: int, index: int) -> float:
+        """This lane makes a position from now on, and that is the time.
 
         The epoch comes last: the daemon reads at any moment, and would take a new position with the time of no position
         for a make that has taken since the machine was started.
         """
         row = lane * _FIELDS
         self._numbers[row + 1] = index
-        self._times[row + 2] = time.monotonic()
+        self._times[row + 2] = now = time.monotonic()
         self._numbers[row] = epoch
+        return now
 
     def rest(self, lane: int) -> None:
         """This lane makes nothing."""

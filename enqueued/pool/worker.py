@@ -61,7 +61,8 @@ class Worker:
         """The epoch, its canary, or an error in its place."""
         self._step = 0
         """How far the batches lie apart that are told last."""
-        self._told = 0.0
+        self._told = self._at = 0.0
+        """When it last told something, and last made something."""
         self._lock: Any = threading.RLock()
         """Held while tickets are taken in or handed on."""
         self._holding = threading.Event()
@@ -87,7 +88,7 @@ class Worker:
                     continue
                 epoch, index = self._orders.popleft()
                 self._make(0, epoch, index)
-                if not self._orders or time.monotonic() - self._told > _TOGETHER_S:
+                if not self._orders or self._at - self._told > _TOGETHER_S:
                     self._tell()
                     self._read_all()
                 else:
@@ -152,13 +153,10 @@ class Worker:
         if index == CANARY:
             self._make_canary(lane, epoch)
             return
-        began = time.monotonic()
-        self._page.begin(lane, epoch, index)
+        began = self._page.begin(lane, epoch, index)
         try:
             made = self._make_slot(self._drafts[lane], epoch, index)
-            if made is not None:
-                slot, waited_s = made
-                make_us = int((time.monotonic() - began - waited_s) * 1e6)
+            self._at = end = time.monotonic()
         except Stopped:
             raise
         except EndOfEpoch:
@@ -170,26 +168,28 @@ class Worker:
                 self._send_failure(epoch, index, failure)
         else:
             if made is not None:
+                slot, waited_s = made
                 with self._lock:
-                    self._add(epoch, index, slot, make_us)
+                    self._add(epoch, index, slot, int((end - began - waited_s) * 1e6))
 
     def _add(self, epoch: int, index: int, slot: Slot, make_us: int) -> None:
         """Batches that follow each other in their epoch, and in their segment, are told as a run."""
+        segment, offset, nbytes, _ = slot
         if self._made:
             run = self._made[-1]
             count = run[5]
             if (
                 run[1] + count == index
-                and run[4] == slot.nbytes < SMALL
-                and run[3] + count * self._step == slot.offset
-                and run[2] == slot.segment
+                and run[3] + count * self._step == offset
+                and run[4] == nbytes < SMALL
+                and run[2] == segment
                 and run[0] == epoch
                 and count < _MOST_TOGETHER
             ):
                 run[5], run[6] = count + 1, run[6] + make_us
                 return
         self._step = slot.step
-        self._made.append([epoch, index, slot.segment, slot.offset, slot.nbytes, 1, make_us])
+        self._made.append([epoch, index, segment, offset, nbytes, 1, make_us])
 
     def _make_canary(self, lane: int, epoch: int) -> None:
         """Make the batch at an epoch's index 0 for its checksum alone, without a slot."""
@@ -205,7 +205,8 @@ class Worker:
     def _make_slot(self, draft: Draft, epoch: int, index: int) -> tuple[Slot, float] | None:
         """The slot of the batch at a position, and for how long it waited for memory; None after an epoch's end."""
         source = self._source
-        if isinstance(source, StreamedSource) and epoch <= self._ended:
+        streamed = isinstance(source, StreamedSource)
+        if streamed and epoch <= self._ended:
             return None
         draft.begin()
         try:
@@ -213,10 +214,13 @@ class Worker:
                 self._next(source, epoch, index) if isinstance(source, StreamedSource) else source.make(epoch, index)
             )
             encoded = self._encode(batch)
-            plain = encoded if isinstance(encoded, Encoded) else None
-            if index == 0 and self.keeps_canaries and plain is not None and isinstance(source, IndexedSource):
-                self._canaries.append((epoch, plain.checksum(), ""))
-            built = draft.write(plain) if draft.asked and plain is not None else None
+            built = plain = None
+            if (draft.asked or index == 0) and isinstance(encoded, Encoded):
+                plain = encoded
+                if index == 0 and self.keeps_canaries and not streamed:
+                    self._canaries.append((epoch, plain.checksum(), ""))
+                if draft.asked:
+                    built = draft.write(plain)
             if built is None:
                 slot, memory, waited_s = self._find(encoded.nbytes, epoch, index)
                 encoded.write_into(memory)

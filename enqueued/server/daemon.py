@@ -311,6 +311,7 @@ class Daemon:
             ignored=self._hub.ignored + sum(feed.stream.ignored for feed in self._feeds.values() if feed.ready),
             endpoints=tuple(endpoint.address for endpoint in self._endpoints),
             streams=tuple(feed.stats(self._hub.describe) for feed in self._feeds.values()),
+            messages=sum(endpoint.messages for endpoint in self._endpoints),
         )
 
 

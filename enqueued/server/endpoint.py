@@ -34,6 +34,8 @@ class Endpoint:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, on_lost: Callable[[int], None]) -> None:
         self._socket = context.socket(zmq.ROUTER)
         self._on_lost = on_lost
+        self.messages = 0
+        """How many were received and sent."""
         self._socket.setsockopt(zmq.LINGER, 200)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES)
@@ -77,6 +79,7 @@ class Endpoint:
                     count += 1
             except zmq.Again:
                 return
+            self.messages += 1
             yield Incoming(peer.bytes, _connection(peer), frame.bytes if count == 2 else b"")
 
     def send(self, peer: bytes, data: bytes, frames: Sequence[memoryview] = ()) -> Sent | None:
@@ -84,6 +87,7 @@ class Endpoint:
 
         The frames' memory may be reused once the result says `over`.
         """
+        self.messages += 1
         try:
             if not frames:
                 self._socket.send_multipart((peer, data), zmq.NOBLOCK)
