@@ -17,11 +17,12 @@ from enqueued.batch import Batch
 from enqueued.client.checkpoint import Checkpoint
 from enqueued.client.course import Course
 from enqueued.client.iteration import ENDED, Epoch, Steps, Tally
+from enqueued.client.membership import Terms
 from enqueued.client.ranks import share
 from enqueued.client.receipts import Written
 from enqueued.client.search import where_to_look
 from enqueued.client.state import State
-from enqueued.client.subscription import Subscription, Terms
+from enqueued.client.subscription import Subscription
 from enqueued.codec.spec import describe, spec
 from enqueued.wire import messages
 from enqueued.wire.hello import STARTS, Claim, Hello

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from enqueued.codec.runs import decode_run
+from enqueued.errors import ProtocolError
 
 
 class Run:
@@ -35,8 +36,11 @@ class Run:
         return self._root is None
 
     def read(self, root: np.ndarray[Any, Any]) -> None:
-        """Decode the copy of its bytes. Raises `ProtocolError`."""
-        self._batches = decode_run(root, self.count, self.step)
+        """Decode the copy of its bytes."""
+        try:
+            self._batches = decode_run(root, self.count, self.step)
+        except ProtocolError as error:
+            self._batches = [error] * self.count
         self._root = root
 
     def item(self, n: int) -> list[Any]:
@@ -45,10 +49,12 @@ class Run:
         return [kind, lease + n, generation, epoch, index + n, flags, self]
 
     def take(self) -> Any:
-        """The next one's data."""
+        """The next one's data. Raises `ProtocolError` when its bytes are no batch."""
         n = self.taken
         self.taken = n + 1
         data, self._batches[n] = self._batches[n], None
+        if type(data) is ProtocolError:
+            raise data
         return data
 
     def root(self) -> np.ndarray[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,28 @@ from enqueued.errors import ProtocolError
 
 
 def decode_run(root: Root, count: int, step: int) -> list[Any]:
-    """The batches that begin at every `step` bytes of a 1-d uint8 array that owns its memory; raises `ProtocolError`.
+    """The batches that begin at every `step` bytes of a 1-d uint8 array that owns its memory.
 
-    All are as long as the last one, which goes to the end of `root`.
+    All are as long as the last one, which goes to the end of `root`. In the place of one that is none stands the
+    `ProtocolError` to raise for it. Raises `ProtocolError` when they cannot lie so.
     """
     nbytes = root.size - (count - 1) * step
     if count < 1 or nbytes < 1 or (count > 1 and step < nbytes):
         raise ProtocolError(f"{count} batches {step} bytes apart do not lie in {root.size}")
-    plan = read_plan(root[:nbytes])
-    if plan.nbytes <= nbytes and _alike(root, plan, count, step):
-        found = _rows(plan.structure, root, plan.start, count, step)
-        if found is not None:
-            return found
-    return [decode(root[start : start + nbytes]) for start in range(0, count * step, step)]
+    with contextlib.suppress(ProtocolError, ValueError):  # what is wrong is told of each by itself
+        plan = read_plan(root[:nbytes])
+        if plan.nbytes <= nbytes and _alike(root, plan, count, step):
+            found = _rows(plan.structure, root, plan.start, count, step)
+            if found is not None:
+                return found
+    return [_decode(root[n * step : n * step + nbytes]) for n in range(count)]
+
+
+def _decode(root: Root) -> Any:
+    try:
+        return decode(root)
+    except ProtocolError as error:
+        return error
 
 
 def _alike(root: Root, plan: Plan, count: int, step: int) -> bool:

@@ -319,8 +319,8 @@ class Plan(Places):
             if entry is not None:
                 if not entry.wanted and (not picky or self.wanted(position)):
                     self.window.want(entry, True)
-                if entry.count > 1:
-                    count = entry.position[1] + entry.count - index
+                if entry.count > 1 and not picky:
+                    count = entry.follower[1] - index
             elif not picky or not self.indexed or self.wanted(position):
                 free = self.limit - self.window.queued
                 if left <= 0 or (free <= 0 and self.gap(group.cursor, position) >= least):
@@ -340,12 +340,9 @@ class Plan(Places):
 
     def _stretch(self, position: Position, most: int) -> int:
         """How many positions from one on can be ordered together: at least that one."""
-        epoch, index = position
-        stop = self.lengths[epoch]
-        if self.end is not None and self.end[0] == epoch:
-            stop = min(stop, self.end[1])
-        entries, count = self.window.entries, 1
-        most = min(most, stop - index)
+        (epoch, index), entries, count = position, self.window.entries, 1
+        stop = self.end[1] if self.end is not None and self.end[0] == epoch else FAR
+        most = min(most, min(stop, self.lengths[epoch]) - index)
         while count < most and (epoch, index + count) not in entries:
             count += 1
         return count

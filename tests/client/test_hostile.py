@@ -15,7 +15,7 @@ import pytest
 from enqueued import Client
 from enqueued.arena.segment import SEALS
 from enqueued.errors import BatchTimeout, ClientError, EnqueuedError, ProtocolError, RankLost, Refused, SourceError
-from fake_daemon import WELCOME, FakeDaemon, big, encoded
+from fake_daemon import WELCOME, FakeDaemon, big, encoded, frames
 from waiting import until
 
 
@@ -26,7 +26,7 @@ def client_of(daemon: FakeDaemon) -> Client:
 
 def ticket(lease: int = 0, index: int = 0, segment: int = 1, offset: int = 0, nbytes: int | None = None) -> list[int]:
     """A ticket, honest unless told otherwise."""
-    return [0, lease, 0, 0, index, 0, segment, offset, len(big()) if nbytes is None else nbytes]
+    return [0, lease, 0, 0, index, 0, segment, offset, len(big()) if nbytes is None else nbytes, 1, 1 << 17]
 
 
 def giving(*messages: tuple[Any, ...], frames: tuple[bytes, ...] = ()) -> Callable[[FakeDaemon, list[Any]], None]:
@@ -41,7 +41,7 @@ def giving(*messages: tuple[Any, ...], frames: tuple[bytes, ...] = ()) -> Callab
 
 def test_the_fake_daemon_can_be_honest() -> None:
     """So that the lies below are what matters: a view, a frame, an error, the end."""
-    items = [ticket(), [1, 1, 0, 0, 1, 0], [2, 2, 0, 0, 2, 0, {"message": "no"}], [3, 0, 0, 3], [4, 0]]
+    items = [ticket(), *frames((0, 1), lease=1), [2, 2, 0, 0, 2, 0, {"message": "no"}], [3, 0, 0, 3], [4, 0]]
     frame = encoded((np.arange(3), "x"))
     with FakeDaemon(giving(("BATCHES", items, []), frames=(frame,))) as daemon:
         daemon.put(1, big())
@@ -77,7 +77,7 @@ def test_the_fake_daemon_can_be_honest() -> None:
         ticket(segment=-1),
         [0],
         [9, 0, 0],
-        [1, 0, 0, 0, 0, 0],
+        [1, 0, 0, 0, 0, 0, 1, 64],
         ["0", 1],
         None,
         b"\x00\x00\x00\x00\x00\x00\x00\x00\x00",
@@ -162,7 +162,7 @@ def _memory_files() -> int:
 def test_a_daemon_that_hands_nothing_over_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """After some time-outs, not never."""
     monkeypatch.setattr("enqueued.client.handoff._ANSWER_S", 0.01)
-    monkeypatch.setattr("enqueued.client.subscription._MOST_LOSSES", 5)
+    monkeypatch.setattr("enqueued.client.membership._MOST_LOSSES", 5)
     with (
         FakeDaemon(giving(("BATCHES", [ticket()], [])), hand_over=lambda number: None) as daemon,
         client_of(daemon) as client,
@@ -326,20 +326,20 @@ def test_frames_that_were_spoilt_are_errors_or_other_batches() -> None:
     """Thousands of them, each an encoded batch with some bytes changed; nothing is read outside."""
     chance = random.Random(7)
     good = encoded((np.arange(50, dtype="<f4"), {"text": "abc", "more": np.ones((2, 3), ">i2")}, b"x" * 50))
-    frames = []
+    spoilt = []
     for _ in range(500):
         data = bytearray(good)
         for _ in range(chance.randint(1, 3)):
             data[chance.randrange(len(data) if chance.random() < 0.3 else 150)] = chance.randrange(256)
-        frames.append(bytes(data[: chance.choice((len(data), len(data), chance.randrange(len(data))))]))
+        spoilt.append(bytes(data[: chance.choice((len(data), len(data), chance.randrange(len(data))))]))
 
     def reply(daemon: FakeDaemon, message: list[Any]) -> None:
-        for index, frame in enumerate(frames):
-            daemon.send("BATCHES", [[1, index, 0, 0, index, 0]], [], frames=(frame,))
+        for index, frame in enumerate(spoilt):
+            daemon.send("BATCHES", frames((0, index), lease=index), [], frames=(frame,))
 
     with FakeDaemon(reply, welcome={**WELCOME, "length": 500}) as daemon, client_of(daemon) as client:
         taken, refused = iter(client), 0
-        for _ in frames:
+        for _ in spoilt:
             try:
                 repr(next(taken))
             except ProtocolError:
