@@ -18,6 +18,8 @@ from enqueued.errors import EncodeError
 
 _ndarray = np.ndarray
 _layouts: Memo[tuple[Any, ...], Layout] = Memo(MEMO_BYTES, MEMO_ENTRY_BYTES)
+_usual: tuple[list[Any], Layout | None] = ([], None)
+"""The tokens that were seen last, and their layout: to compare them costs less than to look them up."""
 
 JOINED_BYTES = 32 * 1024
 """Up to this size a batch is joined in one piece and copied again: below it, calls cost more than bytes."""
@@ -54,10 +56,9 @@ class Encoded:
         """
         layout = self.layout
         if self.nbytes <= JOINED_BYTES and not there:
-            parts = [layout.prefix]
-            for leaf, gap in zip(self.leaves, layout.gaps, strict=True):
-                parts.append(leaf.tobytes())
-                parts.append(gap)
+            parts = [layout.prefix, *map(_ndarray.tobytes, self.leaves)]
+            if any(layout.gaps):
+                parts[1:] = [part for pair in zip(parts[1:], layout.gaps, strict=True) for part in pair]
             target[: self.nbytes] = b"".join(parts)
             return
         target[: len(layout.prefix)] = layout.prefix
@@ -78,12 +79,16 @@ def encode(batch: Any) -> Encoded:
     """
     tokens: list[Any] = []
     leaves: list[Array] = []
+    global _usual  # a hint only: most batches are like the one before
     try:
         flatten(batch, tokens, leaves)
-        key = tuple(tokens)
-        layout = _layouts.get(key)
-        if layout is None:
-            layout = _lay_out(tokens, leaves)
+        usual, layout = _usual
+        if tokens != usual or layout is None:
+            layout = _layouts.get(tuple(tokens))
+            if layout is None:
+                layout = _lay_out(tokens, leaves)
+            else:
+                _usual = tokens, layout
     except Rejected as rejected:
         raise EncodeError(str(rejected)) from None
     for place, bare in layout.bare:
