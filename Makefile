@@ -40,6 +40,7 @@ bench: $(VENV)/.bench  ## measure against PyTorch's DataLoader, Keras 3, tf.data
 	$(BIN)/python -m benchmarks pipeline
 	$(BIN)/python -m benchmarks latency
 	$(BIN)/python -m benchmarks scaling
+	$(BIN)/python -m benchmarks soak
 
 clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

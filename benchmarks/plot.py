@@ -22,14 +22,22 @@ _WORDS = {"big": "9.6 MB", "mid": "1.6 MB", "small": "2 KB"}
 def plot(folder: Path, to: Path) -> None:
     """Draw what other commands have written with --json, as PNG.
 
-    These are transport.json, inprocess.json, sharing.json, pipeline.json and scaling.json; those that are there.
+    These are transport.json, inprocess.json, sharing.json, pipeline.json, scaling.json and soak.json; those that are
+    there.
     """
     try:
         matplotlib = importlib.import_module("matplotlib")
     except ModuleNotFoundError:
         raise click.ClickException('matplotlib is not installed: pip install "enqueued[bench]"') from None
     matplotlib.use("Agg")
-    pictures = {"transport": _bars, "inprocess": _bars, "sharing": _sharing, "pipeline": _pipeline, "scaling": _scaling}
+    pictures = {
+        "transport": _bars,
+        "inprocess": _bars,
+        "sharing": _sharing,
+        "pipeline": _pipeline,
+        "scaling": _scaling,
+        "soak": _soak,
+    }
     to.mkdir(parents=True, exist_ok=True)
     for name, draw in pictures.items():
         file = folder / f"{name}.json"
@@ -118,3 +126,28 @@ def _scaling(told: dict[str, Any]) -> Any:
         twin.set_ylabel("memory besides slots, MB", fontsize=7)
         twin.spines[["top"]].set_visible(False)
     return figure
+
+
+def _soak(told: dict[str, Any]) -> Any:
+    """Memory and descriptors of each process, and the daemon's CPU for a batch, over millions of batches."""
+    series = told["series"]
+    figure, axes = _axes(3, 2.8)
+    titles = {": memory, MB": "memory besides slots, MB", ": descriptors": "descriptors"}
+    for one, (end, title) in zip(axes, titles.items(), strict=False):
+        for name, values in series.items():
+            if name.endswith(end):
+                one.plot(_over(told, values), values, label=name.removesuffix(end))
+        one.set_title(title, fontsize=9)
+        one.legend(fontsize=7, frameon=False)
+    cost = series["daemon's CPU, us per batch"]
+    axes[2].plot(_over(told, cost), cost, color=OURS)
+    axes[2].set_title("daemon's CPU, us per batch", fontsize=9)
+    for one in axes:
+        one.set_ylim(bottom=0)
+        one.set_xlabel("millions of batches", fontsize=8)
+    return figure
+
+
+def _over(told: dict[str, Any], values: list[float]) -> list[float]:
+    """How many million batches had been taken at each sample."""
+    return [told["batches"] * (number + 1) / len(values) / 1e6 for number in range(len(values))]
