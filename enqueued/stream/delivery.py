@@ -81,11 +81,11 @@ class Delivery(Admission):
                 self.sweep()  # the group has passed what it would have wanted
 
     def _together(self, group: Group, member: Member, entry: Entry, most: int) -> int:
-        """How many batches of a run a member is given at once: all are marked alike, and members take turns."""
+        """How many batches of a run a member is given at once: all are marked alike, and members share it."""
         at = group.cursor
-        if len(group.members) > 1 or group.taken or group.suspects or at < group.repeated_below:
+        if group.taken or group.suspects or at < group.repeated_below:
             return 1
-        rest = entry.follower[1] - at[1]
+        rest = min(entry.follower[1] - at[1], -(-entry.count // len(group.members)))
         return min(rest, member.credit - len(member.leases), most - group.delivered)
 
     def _next_step(self, lane: Group, entry: Entry) -> Position:
