@@ -75,8 +75,8 @@ def test_no_more_is_made_ahead_than_was_asked_for(max_queue_size: int) -> None:
         line, ahead = engine.feed.line, []
         order = line.orders
 
-        def counted(most: int) -> Any:
-            ordered = order(most)
+        def counted(most: int, together: int = 1) -> Any:
+            ordered = order(most, together)
             ahead.append(line.window.queued + line.untaken)
             return ordered
 

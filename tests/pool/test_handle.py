@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from enqueued.arena.segment import Slot
 from enqueued.pool.channel import Channel, Message
@@ -41,11 +44,12 @@ def received(channel: Channel) -> list[Message]:
 def test_neighbours_travel_as_a_run(pair: Pair) -> None:
     """Positions that follow one another are one entry; they are outstanding one by one."""
     handle, worker = pair
-    handle.order([(0, 3), (0, 4), (0, 5), (1, 0), (0, 9)])
-    handle.order([(0, 10)])
+    handle.order([(0, 3, 2), (0, 5, 1), (1, 0, 1), (0, 9, 1)])
+    handle.order([(0, 10, 1)])
     handle.flush()
     assert received(worker) == [{"make": [[0, 3, 3], [1, 0, 1], [0, 9, 2]]}]
-    assert list(handle.outstanding) == [(0, 3), (0, 4), (0, 5), (1, 0), (0, 9), (0, 10)]
+    assert handle.outstanding == [(0, 3), (0, 4), (0, 5), (1, 0), (0, 9), (0, 10)]
+    assert handle.owing == 6
 
 
 def test_everything_collected_is_one_message(pair: Pair) -> None:
@@ -58,7 +62,7 @@ def test_everything_collected_is_one_message(pair: Pair) -> None:
     handle.close_segments([8, 9])
     handle.flush()
     handle.flush()
-    assert received(worker) == [{"free": [[7, 64]], "close": [8, 9], "length": [3], "grant": 300}]
+    assert received(worker) == [{"free": [[7, 64, 1]], "close": [8, 9], "length": [3], "grant": 300}]
     assert handle.granted == 300
 
 
@@ -73,11 +77,39 @@ def test_a_grant_answers_the_position_that_needed_it(pair: Pair) -> None:
 def test_an_answer_ends_the_need_too(pair: Pair) -> None:
     """A slot that came free was as good as a grant: memory that nobody waits for is not looked for."""
     handle, _ = pair
-    handle.order([(0, 1), (0, 2)])
+    handle.order([(0, 1, 2)])
     handle.needs = {(0, 1): 100, (0, 2): 50}
     handle.answered((0, 1))
     assert handle.needs == {(0, 2): 50}
-    assert list(handle.outstanding) == [(0, 2)]
+    assert handle.outstanding == [(0, 2)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=6),
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 12)), max_size=12),
+)
+def test_what_is_not_answered_is_outstanding(ordered: list[tuple[int, int]], answered: list[tuple[int, int]]) -> None:
+    """Whatever parts of what was ordered are answered together, in whatever order, and what was never asked for."""
+    page, fd = Page.create(1)
+    os.close(fd)
+    channel, theirs = Channel.pair()
+    with theirs, closing(channel):
+        handle = WorkerHandle(1, 0, 1, channel, page)
+        left: list[tuple[int, int]] = []
+        index = 0
+        for gap, count in ordered:
+            index += gap
+            handle.order([(2, index, count)])
+            left += [(2, index + n) for n in range(count)]
+            index += count
+        assert handle.outstanding == left
+        for first, count in answered:
+            handle.answered((2, first), count)
+            left = [one for one in left if not first <= one[1] < first + count]
+            assert sorted(handle.outstanding) == left
+            assert handle.owing == len(left)
+            handle.answered((1, first), count)
+            assert handle.owing == len(left)
 
 
 def test_a_little_memory_goes_with_the_next_message_or_when_it_is_waited_for(pair: Pair) -> None:
@@ -86,13 +118,13 @@ def test_a_little_memory_goes_with_the_next_message_or_when_it_is_waited_for(pai
     handle.free(Slot(1, 0, 2048))
     handle.flush()
     assert received(worker) == []
-    handle.order([(0, 0)])
+    handle.order([(0, 0, 1)])
     handle.flush()
-    assert received(worker) == [{"make": [[0, 0, 1]], "free": [[1, 0]]}]
+    assert received(worker) == [{"make": [[0, 0, 1]], "free": [[1, 0, 1]]}]
     handle.free(Slot(2, 0, 2048))
     handle.needs = {(0, 0): 4096}
     handle.flush()
-    assert received(worker) == [{"free": [[2, 0]]}]
+    assert received(worker) == [{"free": [[2, 0, 1]]}]
     handle.needs = {}
     for offset in range(40):
         handle.free(Slot(3, offset, 2048))
@@ -114,7 +146,7 @@ def test_what_a_full_channel_does_not_take_goes_later(pair: Pair) -> None:
     quits = 0
     while len(freed) < sent or not quits:
         for message in received(worker):
-            freed += [segment for segment, _ in message.get("free", ())]
+            freed += [segment for segment, _, _ in message.get("free", ())]
             quits += "quit" in message
         handle.flush()
     assert freed == list(range(sent))
@@ -126,6 +158,6 @@ def test_a_dead_worker_does_not_disturb_who_writes_to_it(pair: Pair) -> None:
     """Its zygote will say that it is gone."""
     handle, worker = pair
     worker.close()
-    handle.order([(0, 0)])
+    handle.order([(0, 0, 1)])
     handle.quit()
     handle.flush()

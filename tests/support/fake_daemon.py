@@ -189,7 +189,7 @@ def honest(**more: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 def frames(*positions: tuple[int, int], lease: int = 0, generation: int = 0, flags: int = 0) -> list[list[int]]:
     """Items of BATCHES for small batches, which travel as frames."""
-    return [[1, lease + number, generation, *at, flags] for number, at in enumerate(positions)]
+    return [[1, lease + number, generation, *at, flags, 1, 64] for number, at in enumerate(positions)]
 
 
 def big(value: int = 7) -> bytes:

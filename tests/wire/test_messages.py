@@ -19,9 +19,9 @@ from enqueued.wire.messages import (
     MOST_BYTES,
     check_item,
     check_welcome,
+    join_runs,
     pack,
     runs,
-    to_runs,
     unpack,
 )
 
@@ -33,6 +33,7 @@ plain = st.recursive(
     max_leaves=20,
 )
 counted = st.integers(0, messages.MOST_COUNTED - 1)
+together = st.integers(1, messages.MOST_TOGETHER)
 positions = st.tuples(st.integers(0, (1 << 32) - 1), counted)
 many = st.lists(positions, max_size=5).map(tuple)
 sizes = st.integers(1, 4096)
@@ -62,8 +63,8 @@ hellos = st.builds(
     version=st.text(max_size=64),
 )
 items = st.one_of(
-    st.tuples(st.just(0), *[counts] * 8),
-    st.tuples(st.just(1), *[counts] * 5),
+    st.tuples(st.just(0), *[counts] * 8, together, counts),
+    st.tuples(st.just(1), *[counts] * 5, together, counts),
     st.tuples(st.just(2), *[counts] * 5, st.dictionaries(st.text(), plain, max_size=3)),
     st.tuples(st.just(3), *[counts] * 3),
     st.tuples(st.just(4), counts),
@@ -111,7 +112,7 @@ def test_a_hello_survives_the_way(hello: Hello) -> None:
 @given(st.lists(st.integers(0, 200)))
 def test_runs_name_the_same_numbers(numbers: list[int]) -> None:
     """In the same order."""
-    found = runs(to_runs(numbers))
+    found = runs(join_runs([number, 1] for number in numbers))
     assert [number for first, count in found for number in range(first, first + count)] == numbers
 
 
@@ -137,12 +138,24 @@ def test_an_item_is_taken_as_it_is(item: list[Any]) -> None:
         [None],
         [[0]],
         [{}],
-        [0, 1, 0, 0, 0, 0, 1, 0],
-        [0, 1, 0, 0, 0, 0, 1, -1, 5],
-        [0, 1, 0, 0, 0, 0, 1, 0.0, 5],
-        [0, 1, 0, 0, 0, 0, "1", 0, 5],
-        [0, 1 << 63, 0, 0, 0, 0, 1, 0, 5],
-        [1, 0, 0, 0, 0],
+        [0, 1, 0, 0, 0, 0, 1, 0, 5],
+        [0, 1, 0, 0, 0, 0, 1, 0, 5, 1],
+        [0, 1, 0, 0, 0, 0, 1, -1, 5, 1, 64],
+        [0, 1, 0, 0, 0, 0, 1, 0.0, 5, 1, 64],
+        [0, 1, 0, 0, 0, 0, "1", 0, 5, 1, 64],
+        [0, 1 << 63, 0, 0, 0, 0, 1, 0, 5, 1, 64],
+        [0, 1, 0, 0, 0, 0, 1, 0, 5, 0, 64],
+        [0, 1, 0, 0, 0, 0, 1, 0, 5, -1, 64],
+        [0, 1, 0, 0, 0, 0, 1, 0, 5, 65, 64],
+        [0, 1, 0, 0, 0, 0, 1, 0, 5, 1 << 62, 64],
+        [0, 1, 0, 0, 0, 0, 1, 0, 5, 1, -64],
+        [0, 1, 0, 0, 0, 0, 1, 0, 5, None, 64],
+        [1, 0, 0, 0, 0, 0],
+        [1, 0, 0, 0, 0, 0, 1],
+        [1, 0, 0, 0, 0, 0, 0, 64],
+        [1, 0, 0, 0, 0, 0, 65, 64],
+        [1, 0, 0, 0, 0, 0, "1", 64],
+        [1, 0, 0, 0, 0, 0, 1, -1],
         [2, 0, 0, 0, 0, 0],
         [2, 0, 0, 0, 0, 0, []],
         [3, 0, 0],
@@ -278,9 +291,9 @@ def examples() -> list[bytes]:
     ).pack()
     welcome = {"stream": "a", "kind": "sequence", "source": "m:S", "epoch": 0, "index": 0, "length": 5}
     batches = [
-        [0, 1, 0, 0, 0, 0, 7, 0, 500],
-        [1, 2, 0, 0, 1, 0],
-        [2, 3, 0, 0, 2, 1, {"message": "m"}],
+        [0, 1, 0, 0, 0, 0, 7, 0, 500, 3, 512],
+        [1, 4, 0, 0, 3, 0, 2, 512],
+        [2, 6, 0, 0, 5, 1, {"message": "m"}],
         [3, 0, 0, 9],
         [4, 0],
     ]

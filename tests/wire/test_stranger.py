@@ -24,7 +24,7 @@ SEALS = 1 | 2 | 4 | 16
 class Stranger:
     """Takes batches of one stream, from shared memory where there is a hand-off."""
 
-    def __init__(self, endpoint: str, **hello: Any) -> None:
+    def __init__(self, endpoint: str, credit: int = 3, **hello: Any) -> None:
         self.segments: dict[int, mmap.mmap] = {}
         self.handoff: socket.socket | None = None
         token = None
@@ -38,7 +38,9 @@ class Stranger:
         self.say("HELLO", {"protocol": 1, "token": token, **hello})
         verb, self.welcome = self.hear()[0]
         assert verb == "WELCOME"
-        self.say("CREDIT", 3)
+        self.longest = 0
+        """Batches of the longest run that it was given."""
+        self.say("CREDIT", credit)
 
     def say(self, *message: Any) -> None:
         self.socket.send(msgpack.packb(message))
@@ -58,11 +60,19 @@ class Stranger:
                 if item[0] == 3:
                     return
                 assert item[0] in (0, 1), item
-                data = frames.pop(0) if item[0] == 1 else self.slot(*item[6:9])
-                lease, run = item[1], [[item[1], 1]]
+                _, lease, _, _, index, _, *place, count, step = item
+                assert 1 <= count <= 64
                 assert lease >= 0
-                yield item[4], decode(data)
-                self.say("TAKE", run, run if item[0] == 0 else [])
+                self.longest = max(self.longest, count)
+                data = frames.pop(0) if item[0] == 1 else self.slot(place[0], place[1], (count - 1) * step + place[2])
+                nbytes = len(data) - (count - 1) * step
+                assert count == 1 or step >= nbytes
+                for n in range(count):
+                    yield index + n, decode(data[n * step : n * step + nbytes])
+                for part in ([lease + count // 2, count - count // 2], [lease, count // 2]):  # in parts, in any order
+                    if part[1]:
+                        self.say("TAKE", [part], [part] if item[0] == 0 else [])
+            assert not frames
             for segment in message[2]:
                 self.segments.pop(segment, None)
 
@@ -163,6 +173,22 @@ def test_a_stranger_takes_an_epoch(where: int) -> None:
                     compare(batch, index)
             stranger.close()
             assert daemon.stats()["ignored"] == 0
+
+
+@pytest.mark.parametrize("where", [0, 1], ids=["shared memory", "tcp"])
+def test_a_stranger_takes_runs(where: int) -> None:
+    """Small batches in ones and in many, each once and in order."""
+    source = ("--sequence", "sources.counting:Counting", "--arg", "length=3000")
+    with Serving(*source, "--workers", "2", "--max-queue-size", "600", "--bind", "tcp://127.0.0.1:*") as daemon:
+        stranger = Stranger(daemon.ready().stats()["endpoints"][where], credit=150)
+        taken = list(stranger.epoch())
+        assert [index for index, _ in taken] == list(range(3000))
+        for index, (array, number) in taken:
+            assert (array == index).all()
+            assert number == index
+        assert stranger.longest > 1
+        stranger.close()
+        assert daemon.stats()["ignored"] == 0
 
 
 def compare(batch: dict[Any, Any], index: int) -> None:
