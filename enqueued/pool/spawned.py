@@ -11,6 +11,7 @@ from enqueued.errors import LoadError
 from enqueued.pool.channel import Message
 from enqueued.pool.lanes import work
 from enqueued.pool.sent import Sent, SentWorker
+from enqueued.source.generators import watch_generators
 from enqueued.source.indexed import IndexedSource
 from enqueued.source.load import build, indexed_source
 from enqueued.source.spec import SourceSpec
@@ -91,6 +92,8 @@ def main(arguments: list[str]) -> None:
         if sent is not None:
             work(Sent(**sent, files=fds[2:]).build(spec), role, fds[:2], SentWorker)
             return
+        if indexed:
+            watch_generators()  # before the user's module is imported, by unpickling
         source = indexed_source(spec, pickle.load(file)) if indexed else build(spec)
     if kind == "worker":
         work(source, role, fds)
