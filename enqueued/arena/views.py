@@ -77,7 +77,11 @@ class Views:
 
     def copy(self, segment: int, offset: int, nbytes: int) -> np.ndarray[Any, Any]:
         """A private copy of a batch's bytes, independent of the arena."""
-        return self._find(segment, offset, nbytes).whole[offset : offset + nbytes].copy()
+        return self.peek(segment, offset, nbytes).copy()
+
+    def peek(self, segment: int, offset: int, nbytes: int) -> np.ndarray[Any, Any]:
+        """Bytes where they lie, to be copied at once: nobody knows that they are read."""
+        return self._find(segment, offset, nbytes).whole[offset : offset + nbytes]
 
     def view(self, tag: Any, segment: int, offset: int, nbytes: int) -> np.ndarray[Any, Any]:
         """The batch's bytes where they lie; `tag` comes back in `freed` when no array over them is left.

@@ -17,6 +17,7 @@ import zmq
 
 from enqueued.arena.segment import SMALL
 from enqueued.arena.views import Views
+from enqueued.client.buffers import Buffers
 from enqueued.client.handoff import Gone, HandOff, reach
 from enqueued.client.run import Run
 from enqueued.errors import ProtocolError, Refused
@@ -67,6 +68,7 @@ class Link:
         self._answers: dict[str, Any] = {}
         self._owed: Counter[str] = Counter()
         self.views = Views()
+        self._buffers = Buffers()
         self._done: list[list[int]] = []
         self._released: list[list[int]] = []
         """Runs `[first, count]` of leases, as in TAKE."""
@@ -258,12 +260,17 @@ class Link:
     def read(self, run: Run) -> None:
         """Copy the bytes of a run, whose memory is the daemon's again."""
         if type(run.place) is not list:
-            run.read(np.frombuffer(bytearray(run.place.buffer), np.uint8))  # ZeroMQ's own may be at any address
+            root = self._buffers.take(len(run.place))
+            root[:] = run.place.buffer  # ZeroMQ's own may be at any address
+            run.read(root)
             return
         segment, offset, nbytes = run.place
         if segment not in self.views:
             self._map(segment)
-        run.read(self.views.copy(segment, offset, (run.count - 1) * run.step + nbytes))
+        there = self.views.peek(segment, offset, (run.count - 1) * run.step + nbytes)
+        root = self._buffers.take(there.size)
+        root[:] = there
+        run.read(root)
         self._release(run.lease, run.count)
 
     def _map(self, segment: int) -> None:
