@@ -2,13 +2,15 @@
 
 A segment is mapped copy-on-write, so a trainer may change its batch in place and no other client sees it. On release
 the pages that were written are found in ``/proc/self/pagemap`` and dropped, so that the next batch in the same cell is
-seen: 17.7 GB/s so, 9.5 when every page is always dropped (CONTRIBUTING.md, "Decisions").
+seen: 17.7 GB/s so, 9.5 when every page is always dropped (CONTRIBUTING.md, "Decisions"). To look costs 10 us for each
+mebibyte, and the first write to a page is a page fault: where this process had none meanwhile, none was written.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import resource
 import weakref
 from collections import deque
 from typing import Any, NamedTuple
@@ -35,6 +37,15 @@ class _Mapped(NamedTuple):
     address: int
 
 
+class _Alive(NamedTuple):
+    root: weakref.ref[np.ndarray[Any, Any]]
+    segment: int
+    offset: int
+    nbytes: int
+    faults: int
+    """How many page faults this process had had when nothing was written in it yet."""
+
+
 class Views:
     """The segments that this client has mapped and the views that are alive in the trainer.
 
@@ -47,10 +58,11 @@ class Views:
         self.anchor: object = None
         """Kept by every mapping, and so by every array of the trainer's."""
         self._mapped: dict[int, _Mapped] = {}
-        self._alive: dict[Any, tuple[weakref.ref[np.ndarray[Any, Any]], int, int, int]] = {}
+        self._alive: dict[Any, _Alive] = {}
         self._doomed: set[int] = set()
         self.freed: deque[Any] = deque()
         self._pagemap = _open_pagemap()
+        self._counted = self._pagemap is not None and _faults_are_counted()
 
     def __contains__(self, segment: int) -> bool:
         return segment in self._mapped
@@ -93,7 +105,8 @@ class Views:
             raise ProtocolError(f"a view {tag!r} is alive already")
         root = np.frombuffer(self._find(segment, offset, nbytes).memory, np.uint8, nbytes, offset)
         freed = self.freed
-        self._alive[tag] = (weakref.ref(root, lambda _: freed.append(tag)), segment, offset, nbytes)
+        faults = _faults() if self._counted else 0
+        self._alive[tag] = _Alive(weakref.ref(root, lambda _: freed.append(tag)), segment, offset, nbytes, faults)
         return root
 
     def _find(self, segment: int, offset: int, nbytes: int) -> _Mapped:
@@ -107,8 +120,9 @@ class Views:
         tags = []
         while self.freed:
             tag = self.freed.popleft()
-            _, segment, offset, nbytes = self._alive.pop(tag)
-            self._drop_written(self._mapped[segment], offset, nbytes)
+            _, segment, offset, nbytes, faults = self._alive.pop(tag)
+            if not self._counted or _faults() != faults:
+                self._drop_written(self._mapped[segment], offset, nbytes)
             tags.append(tag)
             if segment in self._doomed:
                 self._unmap(segment)
@@ -135,7 +149,7 @@ class Views:
             self._unmap(segment)
 
     def _unmap(self, segment: int) -> None:
-        if not any(row[1] == segment for row in list(self._alive.values())):
+        if not any(row.segment == segment for row in list(self._alive.values())):
             self._doomed.discard(segment)
             del self._mapped[segment]  # and the mapping goes with its last array
 
@@ -145,7 +159,7 @@ class Views:
         A forked child has the trainer's arrays too, and the daemon knows nothing of it: once this process has given a
         slot back, the child would see the next batch in it. Written pages are shared between parent and child alone.
         """
-        for root, segment, offset, nbytes in list(self._alive.values()):
+        for root, segment, offset, nbytes, _ in list(self._alive.values()):
             memory = self._mapped[segment].memory
             start, length = _pages(offset, nbytes)
             try:
@@ -177,3 +191,17 @@ def _open_pagemap() -> int | None:
         return os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+
+
+def _faults() -> int:
+    """How many page faults all threads of this process have had."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_minflt + usage.ru_majflt
+
+
+def _faults_are_counted() -> bool:
+    """Whether the kernel counts them, as seen by one: a sandbox that stands for it may always say 0."""
+    before = _faults()
+    with mmap.mmap(-1, PAGE) as memory:
+        memory[0] = 1
+    return _faults() > before

@@ -53,10 +53,12 @@ def shared() -> Iterator[Shared]:
     found.memory.close()
 
 
-@pytest.fixture(params=["pagemap", "no pagemap"])
+@pytest.fixture(params=["pagemap", "no counter", "no pagemap"])
 def client(request: pytest.FixtureRequest, shared: Shared) -> Views:
-    """A client that can read its pagemap, and one that cannot."""
+    """A client that looks at its pagemap after a fault, one that looks each time, and one that cannot."""
     views = shared.client()
+    assert views._counted
+    views._counted = request.param == "pagemap"
     if request.param == "no pagemap":
         assert views._pagemap is not None
         os.close(views._pagemap)
@@ -143,6 +145,47 @@ def test_pages_that_were_only_read_are_kept_mapped(shared: Shared) -> None:
     present = (entries >> np.uint64(63)).astype(bool)
     assert not present[2]
     assert present.sum() == NBYTES // PAGE - 1
+
+
+def test_where_no_page_was_touched_for_the_first_time_nobody_looks_for_written_ones(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look costs 10 us for each mebibyte; a page fault of the process, as Python has some too, brings it back."""
+    client = shared.client()
+    looks: list[int] = []
+    look = os.pread
+
+    def pread(fd: int, size: int, place: int) -> bytes:
+        looks.append(place)
+        return look(fd, size, place)
+
+    monkeypatch.setattr(os, "pread", pread)
+    for tag in range(50):
+        root = client.view(tag, 1, 0, NBYTES)
+        assert root.sum() == 0
+        del root
+        client.collect()
+    assert len(looks) < 50
+    looks.clear()
+    root = client.view("written", 1, 0, NBYTES)
+    root[0] = 1
+    del root
+    client.collect()
+    assert len(looks) == 1
+
+
+def test_a_write_by_the_kernel_counts_as_one(shared: Shared, client: Views) -> None:
+    """A file may be read straight into a batch's memory, and that is a page fault as well."""
+    shared.write(1)
+    root = client.view("a", 1, 0, NBYTES)
+    with open("/dev/zero", "rb", buffering=0) as zeros:
+        assert zeros.readinto(root[PAGE : 2 * PAGE].data) == PAGE
+    assert root[0] == 1
+    assert root[PAGE] == 0
+    del root
+    assert client.collect() == ["a"]
+    shared.write(2)
+    assert (client.view("b", 1, 0, NBYTES) == 2).all()
 
 
 def test_what_was_kept_for_a_fork_does_not_change_any_more(shared: Shared, client: Views) -> None:
