@@ -34,7 +34,7 @@ from enqueued.wire.messages import (
     pack,
     unpack,
 )
-from enqueued.wire.places import Place
+from enqueued.wire.places import LOOPBACK_BUFFER, Place, is_loopback
 
 log = logging.getLogger("enqueued.client")
 
@@ -102,6 +102,8 @@ class Link:
             self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
             self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 2000)
             self._socket.setsockopt(zmq.IPV6, int("[" in self.place.endpoint))
+            if is_loopback(self.place.endpoint):
+                self._socket.setsockopt(zmq.RCVBUF, LOOPBACK_BUFFER)
         else:
             _look_at(self.place.path)
         self._poller.register(self._socket, zmq.POLLIN)

@@ -12,6 +12,7 @@ from zmq.utils.monitor import recv_monitor_message
 from enqueued.errors import AddressInUse, ConfigError
 from enqueued.server.loop import Loop
 from enqueued.wire.messages import MOST_BYTES
+from enqueued.wire.places import LOOPBACK_BUFFER, is_loopback
 
 _HEARTBEAT_MS = 1000
 _HEARTBEAT_TIMEOUT_MS = 2000
@@ -45,6 +46,8 @@ class Endpoint:
             self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
             self._socket.setsockopt(zmq.HEARTBEAT_TTL, _HEARTBEAT_TIMEOUT_MS)
             self._socket.setsockopt(zmq.IPV6, int("[" in address))
+        if is_loopback(address):
+            self._socket.setsockopt(zmq.SNDBUF, LOOPBACK_BUFFER)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         try:
             self._socket.bind(address)

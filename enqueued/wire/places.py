@@ -16,6 +16,11 @@ NAME_VARIABLE = "ENQUEUED_NAME"
 """The daemon's name, for `enqueued serve` and for clients: the socket is ``NAME.sock``."""
 HAND_OFF = ".fds"
 """What is added to the path of the ipc socket to get that of the hand-off socket."""
+LOOPBACK_BUFFER = 512 * 1024
+"""Send and receive buffer of a connection within one host: what the kernel copies in is still warm when it copies out.
+
+By itself it takes up to 4 MB and more, which a far network needs.
+"""
 _MOST_PATH = 99
 """A unix socket's path has 107 bytes at most (unix(7)); those beside it are longer by their suffixes."""
 
@@ -31,6 +36,11 @@ class Place:
     def path(self) -> str | None:
         """The path of the ipc socket; None for tcp."""
         return self.endpoint.removeprefix("ipc://") if self.endpoint.startswith("ipc://") else None
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether what is reached at a ``tcp://`` address is surely on this host."""
+    return endpoint.startswith(("tcp://127.", "tcp://localhost:", "tcp://[::1]:"))
 
 
 def parse(where: str) -> Place:
