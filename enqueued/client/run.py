@@ -54,7 +54,10 @@ class Run:
         self.taken = n + 1
         data, self._batches[n] = self._batches[n], None
         if type(data) is ProtocolError:
-            raise data
+            try:
+                raise data
+            finally:
+                del data
         return data
 
     def root(self) -> np.ndarray[Any, Any]:

@@ -89,9 +89,10 @@ class WorkerHandle:
 
     def answered(self, position: Position, count: int = 1) -> None:
         """It has made so many positions from one on, or failed to; if it waited for memory, a slot came free for it."""
-        if self.needs:
-            self.needs.pop(position, None)
         (epoch, index), ordered = position, self._ordered
+        if self.needs:
+            for n in range(count):
+                self.needs.pop((epoch, index + n), None)
         while count:
             known = ordered.pop((epoch, index), 0)
             if not known:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import itertools
 from typing import Any
 
@@ -133,6 +135,25 @@ def test_a_spoilt_batch_spoils_no_other(frames: bool) -> None:
         until(lambda: ["BYE"] in daemon.heard)
         assert told(daemon, 1) == list(range(5))
         assert told(daemon, 2) == ([] if frames else list(range(5)))
+
+
+def test_a_spoilt_batch_does_not_keep_its_client() -> None:
+    """Once the error is dealt with, a client that is dropped departs, without the garbage collector's help."""
+
+    def reply(daemon: FakeDaemon, message: list[Any]) -> None:
+        daemon.send("BATCHES", [[1, 0, 0, 0, 0, 0, 1, 64]], [], frames=(b"x" * 100,))
+
+    with FakeDaemon(reply, welcome=honest()) as daemon:
+        client = client_of(daemon)
+        gc.collect()
+        gc.disable()
+        try:
+            with contextlib.suppress(ProtocolError):
+                next(iter(client))
+            del client
+            until(lambda: ["BYE"] in daemon.heard)
+        finally:
+            gc.enable()
 
 
 def test_other_nonsense_about_runs_ends_in_an_error() -> None:

@@ -84,6 +84,16 @@ def test_an_answer_ends_the_need_too(pair: Pair) -> None:
     assert handle.outstanding == [(0, 2)]
 
 
+def test_an_answer_for_many_ends_the_needs_of_all(pair: Pair) -> None:
+    """A thread may have waited for memory while another one made what comes before in the same run."""
+    handle, _ = pair
+    handle.order([(0, 1, 4)])
+    handle.needs = {(0, 2): 100, (0, 4): 50}
+    handle.answered((0, 1), 3)
+    assert handle.needs == {(0, 4): 50}
+    assert handle.outstanding == [(0, 4)]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=6),
     st.lists(st.tuples(st.integers(0, 60), st.integers(1, 12)), max_size=12),
