@@ -117,7 +117,8 @@ class SentWorker(Worker):
 
     keeps_canaries = False
 
-    def _encode(self, batch: Any) -> Encoded | Parcel:
+    @staticmethod
+    def _encode(batch: Any) -> Encoded | Parcel:
         """Plain batches are encoded, in a tenth of the time that pickling takes; all others are packed as they are."""
         if is_plain(batch):
             with contextlib.suppress(EncodeError):

@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from enqueued.arena.segment import SMALL, Slot
@@ -45,9 +46,11 @@ class Worker:
 
     keeps_canaries = True
     """Whether it tells the checksums of the epochs' first batches."""
+    _encode: Callable[[Any], Encoded | Parcel] = staticmethod(encode)
 
     def __init__(self, source: IndexedSource | StreamedSource, number: int, name: str, channel: Channel, page: Page):
         self._source = source
+        self._streamed = isinstance(source, StreamedSource)
         self._name = name
         self._channel = channel
         self._page = page
@@ -66,6 +69,8 @@ class Worker:
         self._lock: Any = threading.RLock()
         """Held while tickets are taken in or handed on."""
         self._holding = threading.Event()
+        self._held = False
+        """Whether the teller looks after what is held back."""
         self._teller: threading.Thread | None = None
         """Tells what is held back; there is none as long as no make is short."""
         self._grants = 0
@@ -91,7 +96,7 @@ class Worker:
                 if not self._orders or self._at - self._told > _TOGETHER_S:
                     self._tell()
                     self._read_all()
-                else:
+                elif not self._held:
                     self._hold()
         except Stopped:
             return
@@ -205,24 +210,25 @@ class Worker:
     def _make_slot(self, draft: Draft, epoch: int, index: int) -> tuple[Slot, float] | None:
         """The slot of the batch at a position, and for how long it waited for memory; None after an epoch's end."""
         source = self._source
-        streamed = isinstance(source, StreamedSource)
-        if streamed and epoch <= self._ended:
+        if epoch <= self._ended:
             return None
         draft.begin()
         try:
-            batch = (
-                self._next(source, epoch, index) if isinstance(source, StreamedSource) else source.make(epoch, index)
-            )
+            batch = self._next(source, epoch, index) if self._streamed else source.make(epoch, index)
             encoded = self._encode(batch)
             built = plain = None
             if (draft.asked or index == 0) and isinstance(encoded, Encoded):
                 plain = encoded
-                if index == 0 and self.keeps_canaries and not streamed:
+                if index == 0 and self.keeps_canaries and not self._streamed:
                     self._canaries.append((epoch, plain.checksum(), ""))
                 if draft.asked:
                     built = draft.write(plain)
             if built is None:
-                slot, memory, waited_s = self._find(encoded.nbytes, epoch, index)
+                found, waited_s = self._take(encoded.nbytes), 0.0
+                if found is not None:
+                    slot, memory = found
+                else:
+                    slot, memory, waited_s = self._find(encoded.nbytes, epoch, index)
                 encoded.write_into(memory)
                 return slot, waited_s
             del batch, encoded, plain
@@ -242,7 +248,8 @@ class Worker:
         began = time.monotonic()
         return *self._wait_for_memory(nbytes, epoch, index), time.monotonic() - began
 
-    def _next(self, source: StreamedSource, epoch: int, index: int) -> Any:
+    def _next(self, source: IndexedSource | StreamedSource, epoch: int, index: int) -> Any:
+        assert isinstance(source, StreamedSource)
         try:
             if index < source.spec.replicas:
                 source.open(epoch)
@@ -258,9 +265,6 @@ class Worker:
             if index < source.spec.replicas:
                 self._barren = epoch
             raise
-
-    def _encode(self, batch: Any) -> Encoded | Parcel:
-        return encode(batch)
 
     def _take(self, nbytes: int) -> tuple[Slot, memoryview] | None:
         return self._arena.take(nbytes)
@@ -308,6 +312,7 @@ class Worker:
             if self._teller is None:
                 self._teller = threading.Thread(target=self._tell_held, name="enqueued teller", daemon=True)
                 self._teller.start()
+            self._held = True
             self._holding.set()
 
     def _tell_held(self) -> None:
@@ -318,6 +323,7 @@ class Worker:
                     time.sleep(2 * _TOGETHER_S)
                     quiet = 0 if self._made else quiet + 1
                     self._tell()
+                self._held = False
                 self._holding.clear()
                 if self._made:  # it was held back just before
                     self._holding.set()
