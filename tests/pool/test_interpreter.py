@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from enqueued.pool.interpreter import Interpreter
+from waiting import until
 
 
 @contextmanager
@@ -16,7 +17,8 @@ def started() -> Iterator[dict[str, str]]:
     """The environment of one."""
     one = Interpreter("enqueued.pool.zygote")
     try:
-        rows = Path(f"/proc/{one.process.pid}/environ").read_text().split("\0")
+        environ = Path(f"/proc/{one.process.pid}/environ")
+        rows = until(environ.read_text, 5, "the interpreter has begun").split("\0")  # it is empty just after exec
         yield dict(row.split("=", 1) for row in rows if row)
     finally:
         one.cut()
