@@ -117,7 +117,7 @@ def _lengths(seconds: float) -> Iterator[Point]:
 
 
 def _small(*flags: str, **arguments: Any) -> contextlib.AbstractContextManager[tuple[str, int]]:
-    many = ("--workers", "1", "--max-queue-size", "100")
+    many = ("--workers", "1", "--max-queue-size", "1000")
     return started("benchmarks.batches:Ready", *many, *flags, size="small", **arguments)
 
 
