@@ -25,6 +25,7 @@ IDLE = (1, 10, 100, 500)
 WORKERS = (1, 4, 16, 64)
 QUEUES = (1, 10, 100, 1000, 10_000)
 LENGTHS = (10**3, 10**6, 10**9)
+PREFETCH = 64
 SLEEP_S = 0.01
 
 
@@ -122,7 +123,7 @@ def _small(*flags: str, **arguments: Any) -> contextlib.AbstractContextManager[t
 
 
 def _measure(at: int, endpoint: str, pid: int, seconds: float) -> Point:
-    with Client(endpoint, connect_timeout=60, batch_timeout=60, prefetch=64) as client:
+    with Client(endpoint, connect_timeout=60, batch_timeout=60, prefetch=PREFETCH) as client:
         consumer, batches = Consumer(SIZES["small"]), (batch.data for batch in client.batches())
         until = time.monotonic() + 0.3 * seconds
         while time.monotonic() < until:
@@ -152,7 +153,8 @@ def _others(endpoint: str, count: int, what: str) -> Iterator[None]:
 
 
 def _join(endpoint: str, count: int, what: str) -> None:
-    clients = [Client(endpoint, batch_timeout=None, connect_timeout=60) for _ in range(count)]
+    prefetch = PREFETCH if what == "busy" else 2
+    clients = [Client(endpoint, batch_timeout=None, connect_timeout=60, prefetch=prefetch) for _ in range(count)]
 
     def take(client: Client) -> None:
         for _ in client.batches():
