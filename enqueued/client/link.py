@@ -22,6 +22,7 @@ from enqueued.client.handoff import Gone, HandOff, reach
 from enqueued.client.run import Run
 from enqueued.errors import ProtocolError, Refused
 from enqueued.wire import messages
+from enqueued.wire.compression import Compressed, codecs
 from enqueued.wire.hello import Hello
 from enqueued.wire.messages import (
     BATCHES,
@@ -87,6 +88,8 @@ class Link:
                 self.views.anchor = self._handoff.anchor
                 hello = replace(hello, token=self._handoff.token)
                 self._poller.register(self._handoff.anchor.fd, zmq.POLLIN)
+            else:
+                hello = replace(hello, codecs=codecs())
             hello = replace(hello, host=socket.gethostname(), pid=os.getpid())
             self._socket.send(hello.pack())
             self.welcome = self._await_welcome(answer_s, on_loading)
@@ -205,6 +208,8 @@ class Link:
                 raise ProtocolError("the daemon announces a frame that does not come")
             count, step = item[6], item[7]
             place: Any = self._frames.popleft()
+            if len(item) > 9:
+                place = Compressed(place.buffer, *item[8:10])
             small = len(place) < SMALL
         else:
             place = item[6:9]

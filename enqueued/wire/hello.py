@@ -12,6 +12,7 @@ from enqueued.wire.messages import HELLO, MOST_COUNTED, PROTOCOL, is_count, is_n
 STARTS = ("first", "live", "stored")
 MOST_RANKS = 4096
 _MOST_POSITIONS = 65536
+_MOST_CODECS = 16
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,15 @@ class Hello:
     pid: int = 0
     version: str = ""
     protocol: int = PROTOCOL
+    codecs: tuple[str, ...] = ()
+    """What it can decompress, of the names in `wire/compression.py`."""
 
     def pack(self) -> bytes:
         """The message: the claim's fields stand beside the others, and what is as always is left out."""
         plain = asdict(self)
         claim = plain.pop("claim")
+        if not self.codecs:
+            del plain["codecs"]
         said = {one.name: claim[one.name] for one in fields(Claim) if getattr(self.claim, one.name) != one.default}
         return pack(HELLO, plain | said)
 
@@ -108,6 +113,7 @@ class Hello:
             host=_text(plain, "host"),
             pid=pid if is_count(pid) else 0,
             version=_text(plain, "version"),
+            codecs=_codecs(plain),
         )
 
 
@@ -122,6 +128,14 @@ def name_or_nil(plain: dict[str, Any], key: str) -> str | None:
 def _text(plain: dict[str, Any], key: str) -> str:
     text = plain.get(key)
     return text[:64] if isinstance(text, str) else ""
+
+
+def _codecs(plain: dict[str, Any]) -> tuple[str, ...]:
+    """Names, of which a newer client may say some that are unknown here."""
+    found = plain.get("codecs", [])
+    if not isinstance(found, list) or len(found) > _MOST_CODECS or not all(isinstance(one, str) for one in found):
+        raise ProtocolError(f"codecs is a list of at most {_MOST_CODECS} names")
+    return tuple(found)
 
 
 def _position_or_nil(plain: dict[str, Any], key: str) -> Position | None:

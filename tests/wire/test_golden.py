@@ -57,6 +57,7 @@ MESSAGES: dict[str, tuple[Any, ...]] = {
     "gone": ("GONE", "goodbye"),
     "ask-canary": ("ASK", "canary", 3),
     "stable": ("STABLE", 500),
+    "batches-compressed": ("BATCHES", [[1, 70, 2, 3, 73, 0, 3, 2048, "zstd", 6096]], []),
 }
 RANK = Claim("ranks", (3, 9), 1, 4, "pad", (3, 8), (3, 8))
 BACK = Claim("g", (3, 4), returning=True, generation=2, held=((3, 5),), acked=((3, 4), (3, 2)))
@@ -65,6 +66,7 @@ HELLOS = {
     "hello-rank": Hello(None, RANK, (3, "0123456789abcdef"), None, "host", 7, "0.1.0"),
     "hello-ahead": Hello(None, Claim(start=(0, 5), taken=((0, 6),)), None, None, "host", 7, "0.1.0"),
     "hello-state": Hello(None, Claim("g", (1, 5), origin=(1, 5), missing=((1, 3),)), None, None, "host", 7, "0.1.0"),
+    "hello-codecs": Hello(None, Claim(), None, None, "host", 7, "0.1.0", codecs=("zstd",)),
 }
 
 

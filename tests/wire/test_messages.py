@@ -61,6 +61,7 @@ hellos = st.builds(
     host=st.text(max_size=64),
     pid=counts,
     version=st.text(max_size=64),
+    codecs=st.lists(st.text(max_size=8), max_size=16).map(tuple),
 )
 items = st.one_of(
     st.tuples(st.just(0), *[counts] * 8, together, counts),
