@@ -25,7 +25,11 @@ class WorkerStats:
 
 @dataclass(frozen=True)
 class MemberStats:
-    """One client of a group; `transport` is ``slots`` (shared memory) or ``frames`` (sockets)."""
+    """One client of a group; `transport` is ``slots`` (shared memory) or ``frames`` (sockets).
+
+    `compression` is how many times smaller its frames were of late than the batches in them; 1 where they go as they
+    are.
+    """
 
     name: str
     pid: int
@@ -35,6 +39,7 @@ class MemberStats:
     leases: int
     delivered: int
     waiting_s: float
+    compression: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,8 @@ def _member(member: MemberStats, group: GroupStats) -> list[str]:
     else:
         doing = f"works on {count(member.leases, 'batch')}" if member.leases else "idle"
     who = f"{member.name} {member.host}:{member.pid}"
-    return [who, member.transport, str(member.leases), str(member.credit), doing]
+    smaller = f" ÷{member.compression:.1f}" if member.compression > 1 else ""
+    return [who, member.transport + smaller, str(member.leases), str(member.credit), doing]
 
 
 def aligned(rows: list[list[str]]) -> list[str]:

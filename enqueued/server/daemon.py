@@ -31,6 +31,7 @@ from enqueued.server.hub import Hub
 from enqueued.server.lock import Lock
 from enqueued.server.loop import Loop
 from enqueued.server.notify import Notifier
+from enqueued.server.press import Press
 from enqueued.server.recorder import Recorder
 from enqueued.server.state import StateFile, default_path
 from enqueued.settings import Settings, StreamSettings
@@ -58,6 +59,7 @@ class Daemon:
         self._loop = Loop()
         self._memory = Memory(settings.daemon.max_queue_bytes)
         self._shares = Shares()
+        self._press = Press(self._loop)
         self._began = time.monotonic()
         self._incarnation = secrets.token_hex(8)
         self._signals: list[int] = []
@@ -71,6 +73,7 @@ class Daemon:
             self._memory.table,
             incarnation=self._incarnation,
             max_clients=settings.daemon.max_clients,
+            press=self._press,
             snapshot=self.stats,
         )
         self._commands = Commands(self._feeds, self._hub)
@@ -155,6 +158,7 @@ class Daemon:
         self._undo.append(self._recorder.close)
         self._recorder.load()
         self._watch_signals()
+        self._undo.append(self._press.close)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._undo.append(context.term)
         self._bind(context, self._place.endpoint)

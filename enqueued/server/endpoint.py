@@ -85,7 +85,7 @@ class Endpoint:
             self.messages += 1
             yield Incoming(peer.bytes, _connection(peer), frame.bytes if count == 2 else b"")
 
-    def send(self, peer: bytes, data: bytes, frames: Sequence[memoryview] = ()) -> Sent | None:
+    def send(self, peer: bytes, data: bytes, frames: Sequence[memoryview | bytes] = ()) -> Sent | None:
         """Send a message, the frames without a copy; None when the peer is gone, or reads nothing any more.
 
         The frames' memory may be reused once the result says `over`.

@@ -6,19 +6,24 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from enqueued.arena.table import SegmentTable
 from enqueued.errors import ProtocolError, Refused
 from enqueued.pool.feed import Feed
 from enqueued.server.anteroom import Anteroom, Early
 from enqueued.server.endpoint import Endpoint, Incoming
+from enqueued.server.flow import Gauge
 from enqueued.server.handoff import HandOff
+from enqueued.server.outbox import CompressingOutbox
+from enqueued.server.press import Press
 from enqueued.server.session import Session
 from enqueued.server.welcome import MOST_CREDIT, check_canary, welcome
 from enqueued.stats import DaemonStats, MemberStats
 from enqueued.stream.group import Member
 from enqueued.stream.roster import NotYet
 from enqueued.wire import messages
+from enqueued.wire.compression import ZSTD, codecs
 from enqueued.wire.hello import Hello
 from enqueued.wire.messages import (
     ANSWER,
@@ -48,6 +53,7 @@ class Hub:
         *,
         incarnation: str,
         max_clients: int,
+        press: Press,
         snapshot: Callable[[], DaemonStats],
     ) -> None:
         self.handoff: HandOff | None = None
@@ -58,6 +64,7 @@ class Hub:
         self._table = table
         self._incarnation = incarnation
         self._max_clients = max_clients
+        self._press = press
         self._snapshot = snapshot
         self._numbers = itertools.count(1)
         self._by_peer: dict[tuple[int, bytes], Session] = {}
@@ -187,6 +194,9 @@ class Hub:
         except Refused as error:
             self._refuse(early, str(error))
             return
+        if session.frames and ZSTD in hello.codecs and codecs():
+            gauge, on_done = Gauge(session.connection), partial(self._advance, session)
+            session.outbox = CompressingOutbox(endpoint, session.peer, gauge, self._press, on_done)
         self._by_peer[id(endpoint), incoming.peer] = session
         self._by_name[session.name] = session
         endpoint.send(incoming.peer, pack(WELCOME, welcome(feed, group, self._incarnation, frames=session.frames)))
@@ -215,9 +225,11 @@ class Hub:
         member = stream.members.get(session.name)
         if member is not None and not session.frames:
             session.held = [number for number, lease in member.leases.items() if not lease.is_released(number)]
-        self._remove(session, session.held + session.pinned)
+        self._remove(session)
 
-    def _remove(self, session: Session, kept: list[int]) -> None:
+    def _remove(self, session: Session) -> None:
+        session.outbox.close()
+        kept = session.held + session.pinned
         self._suspects.pop(session.name, None)
         self._unflushed.discard(session)
         self._by_name.pop(session.name, None)
@@ -229,7 +241,7 @@ class Hub:
 
     def _end(self, session: Session) -> None:
         """A client is gone and holds nothing any more; what a socket still reads stays until it has."""
-        self._remove(session, session.pinned)
+        self._remove(session)
 
     def peer_gone(self, token: bytes) -> None:
         """A process on this host has ended, or its hand-off connection has: nobody there holds a slot any more."""
@@ -271,6 +283,12 @@ class Hub:
             session = self._unflushed.pop()
             if not session.flush():
                 self._depart(session)  # not `_end`: a process that has stopped still has arrays in its slots
+
+    def _advance(self, session: Session) -> None:
+        """Frames to a client have been compressed."""
+        if not session.outbox.advance():
+            self._depart(session)
+        session.settle()
 
     def tick(self, now: float) -> None:
         """Let in who came early, probe who may be gone, and give back what sockets have read."""

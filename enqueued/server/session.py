@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 from enqueued.arena.segment import SMALL, Slot
 from enqueued.arena.table import SegmentTable
 from enqueued.pool.feed import Feed
-from enqueued.server.endpoint import Endpoint, Sent
+from enqueued.server.endpoint import Endpoint
+from enqueued.server.outbox import Outbox
 from enqueued.stats import MemberStats
 from enqueued.stream.decisions import Decision, Deliver, EndEpoch
 from enqueued.stream.group import Member
@@ -33,13 +33,13 @@ class Session:
         self.hello = hello
         self.feed = feed
         self.frames = hello.token is None
+        self.outbox = Outbox(endpoint, peer)
         self.stable = 0
         """How many of its acknowledgements it knows to be on disk."""
         self.held: list[int] = []
         """Leases whose slots its arrays still lie in after BYE."""
         self._items: list[list[Any]] = []
         self._views: list[memoryview] = []
-        self._sending: deque[tuple[Sent, list[tuple[int, int]]]] = deque()
         self._leases: list[tuple[int, int]] = []
         self._text = 0
         self.forget: list[int] = []
@@ -74,26 +74,21 @@ class Session:
         """Send what is in line as one message; False when the client is gone or does not read."""
         if not self._items and not self.forget:
             return True
-        message = pack(BATCHES, self._items, self.forget)
-        views, leases = self._views, self._leases
+        items, forget, views, leases = self._items, self.forget, self._views, self._leases
         self._items, self.forget, self._views, self._leases, self._text = [], [], [], [], 0
-        sent = self.endpoint.send(self.peer, message, views)
-        if sent is None:
-            return False
-        if leases:
-            self._sending.append((sent, leases))
-        return True
+        if self.frames:
+            return self.outbox.put(items, views, leases)
+        return self.endpoint.send(self.peer, pack(BATCHES, items, forget)) is not None
 
     def settle(self) -> None:
-        """Give back the slots whose frames the kernel has taken."""
-        while self._sending and self._sending[0][0].over:
-            self.feed.stream.release(self.name, self._sending.popleft()[1])
+        """Give back the slots whose frames the kernel has taken, or which were compressed."""
+        if leases := self.outbox.settle():
+            self.feed.stream.release(self.name, leases)
 
     @property
     def pinned(self) -> list[int]:
-        """Leases whose memory a socket still reads."""
-        runs = [run for _, leases in self._sending for run in leases]
-        return [number for first, count in runs for number in range(first, first + count)]
+        """Leases whose memory is still read to send it."""
+        return [number for first, count in self.outbox.pinned for number in range(first, first + count)]
 
     def describe(self, member: Member, now: float) -> MemberStats:
         """A snapshot."""
@@ -106,6 +101,7 @@ class Session:
             leases=len(member.leases),
             delivered=member.delivered,
             waiting_s=now - member.last_delivery_s if member.hungry else 0.0,
+            compression=self.outbox.compression,
         )
 
 

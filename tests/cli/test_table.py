@@ -111,6 +111,15 @@ def test_members_say_what_they_do() -> None:
     assert lines[3].endswith("idle")
 
 
+def test_a_member_whose_frames_are_compressed_says_how_much() -> None:
+    """How many times smaller they are; nothing where they go as they are."""
+    remote = replace(MEMBER, transport="frames", compression=2.345)
+    groups = (replace(GROUP, members=(remote, replace(remote, compression=1.0))),)
+    lines = table(replace(DAEMON, streams=(replace(STREAM, groups=groups),))).splitlines()[-2:]
+    assert "  frames ÷2.3  1" in lines[0]
+    assert "  frames       1" in lines[1]
+
+
 def test_groups_say_how_far_they_are_and_who_holds_them_up() -> None:
     """Each rank is told apart; a lag that is not known is a dash; who is waited for stands below."""
     groups = (

@@ -25,6 +25,19 @@ class Large:
         return np.full(self.nbytes, index % 251, np.uint8), np.int64(index)
 
 
+def grainy(index: int, nbytes: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    """Half of it is noise, so that it can be compressed to half."""
+    noise = np.random.default_rng(index).integers(0, 256, nbytes // 2, np.uint8)
+    return np.concatenate([noise, np.full(nbytes - nbytes // 2, index % 251, np.uint8)])
+
+
+class Grainy(Large):
+    """Batches that can be compressed to half."""
+
+    def __getitem__(self, index: int) -> Any:
+        return grainy(index, self.nbytes), np.int64(index)
+
+
 class Failing(Large):
     """Raises at some positions, with a long text."""
 
