@@ -35,6 +35,7 @@ soak: $(VENV)/.dev  ## run the long tests
 
 bench: $(VENV)/.bench  ## measure against PyTorch's DataLoader, Keras 3, tf.data service and bare ZeroMQ
 	$(BIN)/python -m benchmarks transport
+	$(BIN)/python -m benchmarks remote
 	$(BIN)/python -m benchmarks inprocess
 	$(BIN)/python -m benchmarks sharing
 	$(BIN)/python -m benchmarks pipeline

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-COMMANDS = ("inprocess", "latency", "pipeline", "plot", "scaling", "sharing", "soak", "transport")
+COMMANDS = ("inprocess", "latency", "pipeline", "plot", "remote", "scaling", "sharing", "soak", "transport")
 
 
 class Commands(click.Group):

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from benchmarks.systems import IN_PROCESS, PEERS, SYSTEMS, TRAINERS
+from benchmarks.systems import IN_PROCESS, PEERS, REMOTE, SYSTEMS, TRAINERS
 
 OURS, THEIRS = "#c2410c", "#94a3b8"
 _WORDS = {"big": "9.6 MB", "mid": "1.6 MB", "small": "2 KB"}
@@ -22,8 +22,8 @@ _WORDS = {"big": "9.6 MB", "mid": "1.6 MB", "small": "2 KB"}
 def plot(folder: Path, to: Path) -> None:
     """Draw what other commands have written with --json, as PNG.
 
-    These are transport.json, inprocess.json, sharing.json, pipeline.json, scaling.json and soak.json; those that are
-    there.
+    These are transport.json, remote.json, inprocess.json, sharing.json, pipeline.json, scaling.json and soak.json;
+    those that are there.
     """
     try:
         matplotlib = importlib.import_module("matplotlib")
@@ -32,6 +32,7 @@ def plot(folder: Path, to: Path) -> None:
     matplotlib.use("Agg")
     pictures = {
         "transport": _bars,
+        "remote": _bars,
         "inprocess": _bars,
         "sharing": _sharing,
         "pipeline": _pipeline,
@@ -59,7 +60,7 @@ def _axes(count: int, height: float) -> tuple[Any, list[Any]]:
 
 def _bars(told: dict[str, Any]) -> Any:
     """A panel for each size, a bar for each system."""
-    titles = {name: system.title for name, system in (SYSTEMS | IN_PROCESS).items()}
+    titles = {name: system.title for name, system in (SYSTEMS | IN_PROCESS | REMOTE).items()}
     rows = [row for row in told["measured"] if row["median"] and not row["system"].endswith("-epochs")]
     sizes = list(dict.fromkeys(row["size"] for row in rows))
     most = max(sum(row["size"] == size for row in rows) for size in sizes)

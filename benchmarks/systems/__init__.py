@@ -37,6 +37,14 @@ class Feed:
 
 
 @dataclass(frozen=True)
+class Server:
+    """What clients of other processes reach at an address; `facts` gives what holds while they are there."""
+
+    address: str
+    facts: Callable[[], dict[str, Any]] = _nothing
+
+
+@dataclass(frozen=True)
 class System:
     """One system: `where` is module:function, `needs` the module without which it cannot be measured."""
 
@@ -54,11 +62,27 @@ class System:
 
     def open(self, *given: Any, **more: Any) -> AbstractContextManager[Feed]:
         """Start it."""
-        module, _, function = self.where.partition(":")
-        opened: AbstractContextManager[Feed] = getattr(
-            importlib.import_module(f"benchmarks.systems.{module}"), function
-        )(*given, **self.arguments, **more)
+        opened: AbstractContextManager[Feed] = _function(self.where)(*given, **self.arguments, **more)
         return opened
+
+
+@dataclass(frozen=True)
+class Divided(System):
+    """A system whose batches several clients divide: who has them is started by itself, and `open` is one client."""
+
+    server: str = ""
+    clients: int = 1
+
+    def serve(self, *given: Any) -> AbstractContextManager[Server]:
+        """Start who has the batches."""
+        served: AbstractContextManager[Server] = _function(self.server)(*given)
+        return served
+
+
+def _function(where: str) -> Callable[..., Any]:
+    module, _, name = where.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(f"benchmarks.systems.{module}"), name)
+    return function
 
 
 def _pyzmq(transport: str, high_water: int, title: str, sizes: tuple[str, ...] = ALL) -> System:
@@ -93,6 +117,24 @@ SYSTEMS = {
     )
 }
 OURS = ("enqueued", "enqueued-tcp")
+CLIENTS = (1, 4)
+REMOTE = {
+    f"{name}-{clients}": Divided(
+        f"{name}-{clients}",
+        f"{title}, {clients} client{'s' if clients > 1 else ''}",
+        f"{module}:divided",
+        needs=needs,
+        sizes=LARGE,
+        server=f"{module}:serving",
+        clients=clients,
+    )
+    for clients in CLIENTS
+    for name, title, module, needs in (
+        ("enqueued", "enqueued, tcp", "daemon", "numpy"),
+        ("pyzmq", "pyzmq PUSH/PULL, tcp, mark 10", "sockets", "zmq"),
+    )
+}
+"""Over tcp on loopback, to one client and to several that divide the batches."""
 
 
 def _in_process(name: str, title: str, where: str, needs: str = "numpy", **arguments: Any) -> list[System]:

@@ -8,16 +8,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.batches import Size
-from benchmarks.systems import Feed
+from benchmarks.batches import ENDLESS, Size
+from benchmarks.systems import Feed, Server
 from enqueued import Client
 from enqueued.client.query import query
 
 ROOT = Path(__file__).resolve().parents[2]
+TCP = ("--bind", "tcp://127.0.0.1:*")
 
 
 @contextmanager
@@ -49,10 +50,8 @@ def started(source: str, *flags: str, **arguments: Any) -> Iterator[tuple[str, i
 @contextmanager
 def served(size: Size, folder: Path, *, tcp: bool = False, source: str = "Ready", **arguments: Any) -> Iterator[Feed]:
     """Batches of a daemon: through shared memory, or as frames over loopback with `tcp`."""
-    flags = ["--workers", "1", "--max-queue-size", str(size.queue)]
-    if tcp:
-        flags += ["--bind", "tcp://127.0.0.1:*"]
-    with started(f"benchmarks.batches:{source}", *flags, size=size.name, **arguments) as (endpoint, pid):
+    flags = TCP if tcp else ()
+    with _ready(size, source, *flags, **arguments) as (endpoint, pid):
         with Client(endpoint, prefetch=size.prefetch, batch_timeout=30) as client:
             where = client.stats()["endpoints"][1] if tcp else endpoint
             if not tcp:
@@ -60,6 +59,32 @@ def served(size: Size, folder: Path, *, tcp: bool = False, source: str = "Ready"
         if tcp:
             with Client(where, prefetch=size.prefetch, batch_timeout=30) as client:
                 yield _feed(client, endpoint, pid)
+
+
+@contextmanager
+def serving(size: Size) -> Iterator[Server]:
+    """A daemon that is reached over loopback; ``transport`` has a word for each of its clients."""
+
+    def facts() -> dict[str, Any]:
+        (group,) = query("stats", endpoint)["streams"][0]["groups"]
+        return {"transport": [member["transport"] for member in group["members"]]}
+
+    with _ready(size, "Ready", *TCP) as (endpoint, _):
+        with Client(endpoint) as client:
+            where = str(client.stats()["endpoints"][1])
+        yield Server(where, facts)
+
+
+@contextmanager
+def divided(size: Size, address: str) -> Iterator[Feed]:
+    """One client of those that divide the epoch."""
+    with Client(address, group="clients", prefetch=size.prefetch, connect_timeout=60, batch_timeout=30) as client:
+        yield Feed(batch.data for batch in client.batches())
+
+
+def _ready(size: Size, source: str, *flags: str, **arguments: Any) -> AbstractContextManager[tuple[str, int]]:
+    few = ("--workers", "1", "--max-queue-size", str(size.queue))
+    return started(f"benchmarks.batches:{source}", *few, *flags, size=size.name, **arguments)
 
 
 def _feed(client: Client, endpoint: str, pid: int) -> Feed:
@@ -88,7 +113,7 @@ def _feed(client: Client, endpoint: str, pid: int) -> Feed:
             "verdict": stream["verdict"],
         }
 
-    return Feed((batch.data for batch in client.batches()), usage, facts)
+    return Feed(client.steps(ENDLESS), usage, facts)
 
 
 def cpu_s(pid: int) -> float:
