@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from benchmarks.batches import SIZES, Consumer
+from benchmarks.batches import ENDLESS, SIZES, Consumer
 from benchmarks.report import aligned, host, number
 from benchmarks.systems.daemon import cpu_s, resident, started
 from enqueued import Client
@@ -124,7 +124,7 @@ def _small(*flags: str, **arguments: Any) -> contextlib.AbstractContextManager[t
 
 def _measure(at: int, endpoint: str, pid: int, seconds: float) -> Point:
     with Client(endpoint, connect_timeout=60, batch_timeout=60, prefetch=PREFETCH) as client:
-        consumer, batches = Consumer(SIZES["small"]), (batch.data for batch in client.batches())
+        consumer, batches = Consumer(SIZES["small"]), client.steps(ENDLESS)
         until = time.monotonic() + 0.3 * seconds
         while time.monotonic() < until:
             consumer.take(next(batches))
