@@ -44,8 +44,7 @@ class Subscription(Membership):
         if not self._in_use.acquire(False):
             raise errors.ClientError(_TWO)
         try:
-            run = self._run
-            if run is not None and self._quick and run.taken < run.count:
+            if self._quick and (run := self._run) is not None and run.taken < run.count:
                 batch = self._take_quickly(run)
                 if batch is not _NONE:
                     return batch
@@ -109,12 +108,13 @@ class Subscription(Membership):
 
     def _take_quickly(self, run: Run) -> Any:
         """The next batch of a run; `_NONE` when there is more to be seen to."""
-        link, course, index = self.link, self.course, run.index + run.taken
-        if link is None or index != course.index or course.ahead or link.untold >= 2 * self._together - 1:
+        link, course, taken = self.link, self.course, run.taken
+        index, lease = run.index + taken, self._lease
+        if link is None or index != course.index or course.ahead or link.untold >= self._most_untold:
             return _NONE
-        if self._lease is not None:
-            link.done(self._lease)
-        self._lease = run.lease + run.taken
+        if lease is not None:
+            link.done(lease)
+        self._lease = run.lease + taken
         course.index = index + 1
         self.step += 1
         return run.take()

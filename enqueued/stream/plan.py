@@ -343,6 +343,8 @@ class Plan(Places):
         (epoch, index), entries, count = position, self.window.entries, 1
         stop = self.end[1] if self.end is not None and self.end[0] == epoch else FAR
         most = min(most, min(stop, self.lengths[epoch]) - index)
+        if entries.keys().isdisjoint([(epoch, n) for n in range(index + 1, index + most)]):
+            return max(1, most)
         while count < most and (epoch, index + count) not in entries:
             count += 1
         return count

@@ -20,7 +20,8 @@ class Entry:
     that the entry stands for.
     """
 
-    __slots__ = ("count", "deaths", "error", "failures", "follower", "position", "slot", "state", "uses", "wanted")
+    __slots__ = ("_positions", "count", "deaths", "error", "failures", "follower", "position", "slot", "state", "uses",
+                 "wanted")  # fmt: skip
 
     def __init__(self, position: Position, count: int = 1) -> None:
         self.position = position
@@ -33,11 +34,20 @@ class Entry:
         self.wanted = True
         self.deaths = 0
         self.failures = 0
+        self._positions: list[Position] = []
 
     def positions(self) -> list[Position]:
         """All that it covers."""
-        epoch, first = self.position
-        return [(epoch, index) for index in range(first, first + self.count)]
+        if not self._positions:
+            epoch, first = self.position
+            self._positions = [(epoch, index) for index in range(first, first + self.count)]
+        return self._positions
+
+    def cover(self, first: int, count: int) -> None:
+        """Cover these of its positions only."""
+        epoch = self.position[0]
+        self.position, self.count, self.follower = (epoch, first), count, (epoch, first + count)
+        self._positions = []
 
 
 class Window:
@@ -79,7 +89,7 @@ class Window:
                 rest.state, rest.wanted = entry.state, entry.wanted
                 rest.deaths, rest.failures = entry.deaths, entry.failures
                 self._enter(rest)
-        entry.position, entry.count, entry.follower = (epoch, first), count, (epoch, first + count)
+        entry.cover(first, count)
 
     def want(self, entry: Entry, wanted: bool) -> None:
         """Say whether a group has yet to take this entry, and drop it when nobody needs it any more."""
