@@ -73,8 +73,8 @@ class Link:
         self._done: list[list[int]] = []
         self._released: list[list[int]] = []
         """Runs `[first, count]` of leases, as in TAKE."""
-        self.untold = 0
-        """How many leases they name together."""
+        self.undone = self.unreleased = 0
+        """How many leases they name."""
         self._frames: deque[Any] = deque()
         self._handoff: HandOff | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -291,7 +291,7 @@ class Link:
 
     def done(self, lease: int) -> None:
         """A lease is acknowledged; it is told with the next `flush`."""
-        self.untold += 1
+        self.undone += 1
         runs = self._done
         if runs:
             last = runs[-1]
@@ -301,7 +301,7 @@ class Link:
         runs.append([lease, 1])
 
     def _release(self, lease: int, count: int) -> None:
-        self.untold += count
+        self.unreleased += count
         self._released.append([lease, count])
 
     def drop(self, item: list[Any]) -> None:
@@ -314,13 +314,13 @@ class Link:
                 self._release(place.lease, place.count)
 
     def flush(self, least: int = 1) -> None:
-        """Tell what was acknowledged and freed, if that is twice `least` together."""
+        """Tell what was acknowledged and freed, if it is at least so much of either."""
         if self.views.freed:
             for lease in self.views.collect():
                 self._release(lease, 1)
-        if self.untold and self.untold >= 2 * least - 1:
+        if max(self.undone, self.unreleased) >= max(1, least):
             done, released = self._done, self._released
-            self._done, self._released, self.untold = [], [], 0
+            self._done, self._released, self.undone, self.unreleased = [], [], 0, 0
             self.send(messages.TAKE, done, join_runs(released))
 
     def send(self, verb: str, *fields: Any) -> None:

@@ -76,7 +76,7 @@ class Membership:
     @property
     def item(self) -> list[Any]:
         """What was taken last, as one of BATCHES."""
-        return self._item if self._run is None else self._run.item(self._run.taken - 1)
+        return self._item if self._run is None else self._run.item(max(0, self._run.taken - 1))
 
     def acknowledge(self) -> None:
         """What was yielded is done; the daemon is told with the next `flush` of the link."""
@@ -128,7 +128,6 @@ class Membership:
         course.learn(at[0] if at[0] == 0 else -1, welcome["length"])  # that of a later one may be as yet unknown
         self._credit = max(1, min(self.terms.prefetch + 1, welcome["credit_limit"]))
         self._together = max(1, self._credit // 2)
-        self._most_untold = 2 * self._together - 1
         if not self._split:
             link.send(messages.CREDIT, self._credit)
         self._credited = not self._split

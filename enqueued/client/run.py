@@ -16,7 +16,8 @@ class Run:
     They share one copy of their bytes, which lives as long as an array of any of them.
     """
 
-    __slots__ = ("_batches", "_head", "_root", "count", "index", "lease", "place", "step", "taken")
+    __slots__ = ("_batches", "_head", "_root", "count", "index", "lease", "place", "step", "taken",
+                 "whole")  # fmt: skip
 
     def __init__(self, head: list[int], count: int, step: int, place: Any) -> None:
         self._head = head
@@ -27,6 +28,8 @@ class Run:
         self.place = place
         self.taken = 0
         """How many of them were taken."""
+        self.whole = False
+        """Whether all of them are batches, after `read`."""
         self._root: np.ndarray[Any, Any] | None = None
         self._batches: list[Any] = []
 
@@ -41,6 +44,7 @@ class Run:
             self._batches = decode_run(root, self.count, self.step)
         except ProtocolError as error:
             self._batches = [error] * self.count
+        self.whole = ProtocolError not in map(type, self._batches)
         self._root = root
 
     def item(self, n: int) -> list[Any]:
@@ -57,7 +61,7 @@ class Run:
             try:
                 raise data
             finally:
-                del data
+                del data  # else the error would hold the frame that holds it
         return data
 
     def root(self) -> np.ndarray[Any, Any]:

@@ -60,6 +60,11 @@ class Subscription(Membership):
                     continue
                 except Gone as gone:
                     why = str(gone)  # the error itself would keep this frame, and so the client, alive
+                except (StopIteration, errors.EnqueuedError):
+                    raise
+                except BaseException:
+                    link.close()  # a signal's handler raised: what got lost on the way is asked for anew
+                    raise
                 self.reconnect(why)  # not in the except clause, whose error would be told with every later one
         finally:
             self._in_use.release()
@@ -73,7 +78,7 @@ class Subscription(Membership):
             link.send(messages.CREDIT, self._credit)
         items, course, run = link.items, self.course, self._run
         if run is not None and run.taken < run.count:
-            link.flush(self._together)
+            link.flush(self._together if items else max(1, self._together // 2))
             item = run.item(run.taken)
             if course.admits(item):
                 return item
@@ -110,14 +115,17 @@ class Subscription(Membership):
         """The next batch of a run; `_NONE` when there is more to be seen to."""
         link, course, taken = self.link, self.course, run.taken
         index, lease = run.index + taken, self._lease
-        if link is None or index != course.index or course.ahead or link.untold >= self._most_untold:
+        if link is None or index != course.index or course.ahead or not run.whole:
+            return _NONE
+        if link.undone + 1 >= self._together or link.unreleased >= self._together:
             return _NONE
         if lease is not None:
             link.done(lease)
+        batch = run.take()  # first: what comes between here and the end has it asked for again
         self._lease = run.lease + taken
         course.index = index + 1
         self.step += 1
-        return run.take()
+        return batch
 
     def _unwrap(self, link: Link, item: list[Any]) -> Any:
         run = item[6] if type(item[6]) is Run else None

@@ -21,6 +21,7 @@ from enqueued.pool.handle import WorkerHandle
 from enqueued.pool.options import Means, PoolEvents
 from enqueued.pool.shares import Shares, allot
 from enqueued.stream.plan import Stretch
+from enqueued.wire.messages import MOST_TOGETHER
 
 log = logging.getLogger("enqueued.pool")
 
@@ -29,8 +30,6 @@ _TOGETHER = 8
 """From this depth on orders are given together, a quarter of what a lane may have at a time."""
 _BRIEF_S = 300e-6
 """Orders that take no longer together go to one lane, in one message."""
-_MOST_TOGETHER = 64
-"""A longer run would be kept whole for longer than it saves."""
 _AHEAD_S = 0.005
 """A lane is given so many orders ahead that it has work for this long while the daemon is busy elsewhere."""
 
@@ -107,7 +106,7 @@ class Crew:
     @property
     def together(self) -> int:
         """How many neighbours are ordered as one: only where makes are so short that they go to one lane."""
-        return min(_MOST_TOGETHER, int(_BRIEF_S / self.make_s)) if self.make_s else 1
+        return min(MOST_TOGETHER, int(_BRIEF_S / self.make_s)) if self.make_s else 1
 
     def capacity(self) -> int:
         """How many more positions it makes sense to order now: where makes are short, none until they are a handful.

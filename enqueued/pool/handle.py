@@ -18,7 +18,7 @@ from enqueued.stream.plan import Stretch
 
 log = logging.getLogger("enqueued.pool")
 
-_MOST_FREES = 2000
+_MOST_FREES = 1000
 _FEW_BYTES = 64 * 1024
 """So much freed memory is not worth a message of its own, unless it is waited for."""
 

@@ -89,7 +89,7 @@ class _Letter(NamedTuple):
     def ready(self) -> bool:
         return self.pressed is None or self.pressed.done()
 
-    def is_read(self) -> bool:
+    def abandon(self) -> bool:
         """Whether a thread reads its memory at this moment; else none will any more."""
         return self.pressed is not None and not self.pressed.cancel() and not self.pressed.done()
 
@@ -128,7 +128,8 @@ class CompressingOutbox(Outbox):
     def _go(
         self, items: list[Any], views: list[memoryview], leases: Runs, frames: Sequence[memoryview | bytes]
     ) -> bool:
-        self._gain.sent(_nbytes(views), _nbytes(frames))
+        if views:
+            self._gain.sent(_nbytes(views), _nbytes(frames))
         return self._send(items, frames, leases)
 
     def advance(self) -> bool:
@@ -168,7 +169,7 @@ class CompressingOutbox(Outbox):
 
     def close(self) -> None:
         self._closed = True
-        self._waiting = deque(letter for letter in self._waiting if letter.is_read())
+        self._waiting = deque(letter for letter in self._waiting if letter.abandon())
         self._count(on=False)
 
     # -- deciding -----------------------------------------------------------------------------------------------

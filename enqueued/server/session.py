@@ -60,7 +60,7 @@ class Session:
                 self._items.append([FRAME, *head, slot.cells, slot.step])
                 self._views.append(table.view(slot))
                 self._leases.append((decision.lease, slot.cells))
-                if slot.nbytes >= _ALONE:
+                if self._views[-1].nbytes >= _ALONE:
                     return self.flush()
             elif not (self._items and _goes_on(self._items[-1], head, decision.slot)):
                 self._items.append([TICKET, *head, *decision.slot, decision.slot.step])
