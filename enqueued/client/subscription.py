@@ -27,7 +27,7 @@ _TWO = "two threads use this client at once; give each a Client of its own"
 _SKIPPED: Final = object()
 """Stands in the place of a batch that is left out."""
 _NONE: Final = object()
-"""A batch may be None."""
+"""What `_take_quickly` gives in the place of a batch, which may be None."""
 
 
 class Subscription(Membership):
@@ -79,10 +79,7 @@ class Subscription(Membership):
         items, course, run = link.items, self.course, self._run
         if run is not None and run.taken < run.count:
             link.flush(self._together if items else max(1, self._together // 2))
-            item = run.item(run.taken)
-            if course.admits(item):
-                return item
-            raise Gone(f"{course.epoch}:{course.index} is missing before {item[3]}:{item[4]}")
+            return self._admit(run.item(run.taken))
         link.flush(self._together if items else 1)
         while True:
             if not items:
@@ -105,11 +102,15 @@ class Subscription(Membership):
                 if not course.repeats(item[2]):
                     self._end(item[2], item[3])
                     return item
-            elif (item[4] == course.index and item[3] == course.epoch) or course.admits(item):
-                return item
             else:
-                # a signal's handler that raises can make a batch get lost between socket and trainer
-                raise Gone(f"{course.epoch}:{course.index} is missing before {item[3]}:{item[4]}")
+                return self._admit(item)
+
+    def _admit(self, item: list[Any]) -> list[Any]:
+        course = self.course
+        if (item[4] == course.index and item[3] == course.epoch) or course.admits(item):
+            return item
+        # a signal's handler that raises can make a batch get lost between socket and trainer
+        raise Gone(f"{course.epoch}:{course.index} is missing before {item[3]}:{item[4]}")
 
     def _take_quickly(self, run: Run) -> Any:
         """The next batch of a run; `_NONE` when there is more to be seen to."""

@@ -13,7 +13,7 @@ from enqueued.errors import ProtocolError
 
 
 def decode_run(root: Root, count: int, step: int) -> list[Any]:
-    """The batches that begin at every `step` bytes of a 1-d uint8 array that owns its memory.
+    """The batches that begin at every `step` bytes of a root, as `decode` says what that is.
 
     All are as long as the last one, which goes to the end of `root`. In the place of one that is none stands the
     `ProtocolError` to raise for it. Raises `ProtocolError` when they cannot lie so.

@@ -67,8 +67,6 @@ class Worker:
         self._lock: Any = threading.RLock()
         """Held while tickets are taken in or handed on."""
         self._holding = threading.Event()
-        self._held = False
-        """Whether the teller looks after what is held back."""
         self._teller: threading.Thread | None = None
         """Tells what is held back; there is none as long as no make is short."""
         self._grants = 0
@@ -94,7 +92,7 @@ class Worker:
                 if not self._orders or self._at - self._told > _TOGETHER_S:
                     self._tell()
                     self._read_all()
-                elif not self._held:
+                elif not self._holding.is_set():
                     self._hold()
         except Stopped:
             return
@@ -224,11 +222,7 @@ class Worker:
                 if draft.asked:
                     built = draft.write(plain)
             if built is None:
-                found, waited_s = self._take(encoded.nbytes), 0.0
-                if found is not None:
-                    slot, memory = found
-                else:
-                    slot, memory, waited_s = self._find(encoded.nbytes, epoch, index)
+                slot, memory, waited_s = self._find(encoded.nbytes, epoch, index)
                 encoded.write_into(memory)
                 return slot, waited_s
             del batch, encoded, plain
@@ -308,12 +302,10 @@ class Worker:
 
     def _hold(self) -> None:
         """Keep the tickets for company, and have them told in a moment even if the next make takes for ever."""
-        if not self._holding.is_set():
-            if self._teller is None:
-                self._teller = threading.Thread(target=self._tell_held, name="enqueued teller", daemon=True)
-                self._teller.start()
-            self._held = True
-            self._holding.set()
+        if self._teller is None:
+            self._teller = threading.Thread(target=self._tell_held, name="enqueued teller", daemon=True)
+            self._teller.start()
+        self._holding.set()
 
     def _tell_held(self) -> None:
         with contextlib.suppress(OSError):  # the daemon has let go of this worker
@@ -323,7 +315,6 @@ class Worker:
                     time.sleep(2 * _TOGETHER_S)
                     quiet = 0 if self._made else quiet + 1
                     self._tell()
-                self._held = False
                 self._holding.clear()
                 if self._made:  # it was held back just before
                     self._holding.set()

@@ -8,7 +8,7 @@ from enqueued.batch import Position
 
 
 class Deliver(NamedTuple):
-    """Hand so many `batches` from `position` on, or an error in the place of one, to this member.
+    """Hand the batches in a slot, which are those from `position` on, or an error in the place of one, to this member.
 
     Their leases follow each other, and so do their places in the slot.
     """
@@ -21,7 +21,6 @@ class Deliver(NamedTuple):
     error: Any
     redelivered: bool
     padded: bool = False
-    batches: int = 1
 
 
 class EndEpoch(NamedTuple):

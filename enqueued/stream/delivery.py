@@ -24,8 +24,8 @@ class Delivery(Admission):
         """What has to be told to members, in order; each is told once."""
         while self._dirty:
             self._pump(self._dirty.popitem()[0])
-        outbox, self._outbox = self._outbox, []
-        return outbox
+        decided, self._decided = self._decided, []
+        return decided
 
     def _pump(self, group: Group) -> None:
         if self.now < group.held_until:
@@ -157,14 +157,14 @@ class Delivery(Admission):
             for member in group.members.values():
                 if not member.over:
                     member.over = True
-                    self._outbox.append(Over(member.name, group.generation))
+                    self._decided.append(Over(member.name, group.generation))
             return True
         group.go(group.first(epoch + 1))
         if group.taken:  # by those who know what they had of epochs to come, before a crash; the rest never was
             group.taken = {position for position in group.taken if position[0] > epoch}
             group.step()
         for member in group.members.values():
-            self._outbox.append(EndEpoch(member.name, group.generation, epoch, self.lengths[epoch]))
+            self._decided.append(EndEpoch(member.name, group.generation, epoch, self.lengths[epoch]))
         return True
 
     def _deliver(
@@ -196,8 +196,8 @@ class Delivery(Admission):
         if entry.wanted and not self.wants(entry):
             self.window.want(entry, False)
         padded = team is not None and at != position
-        self._outbox.append(
-            Deliver(member.name, number, group.generation, position, slot, entry.error, redelivered, padded, count)
+        self._decided.append(
+            Deliver(member.name, number, group.generation, position, slot, entry.error, redelivered, padded)
         )
         if team is not None:
             team.last_delivery_s = self.now

@@ -44,7 +44,7 @@ class Roster(Plan):
         self.fresh = False
         """Whether a group waits for that."""
         self.ignored = 0
-        self._outbox: list[Decision] = []
+        self._decided: list[Decision] = []
         self._dirty: dict[Group, None] = {}  # a dict, because a set of objects has another order in each process
         self._orphans: dict[tuple[str, int], Entry] = {}
         self._restored: list[Group] = []

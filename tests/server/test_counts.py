@@ -89,22 +89,22 @@ def training(size: str, *, queue: int, prefetch: int) -> Iterator[Trainer]:
         yield Trainer(client, queue)
 
 
-def test_small_batches_share_messages() -> None:
-    """Dozens of 2 KB batches have a ticket in common, and an acknowledgement; alone they would take two messages."""
-    with training("small", queue=512, prefetch=128) as trainer:
+@pytest.mark.parametrize(
+    ("size", "queue", "prefetch", "batches", "most"),
+    [
+        pytest.param(
+            "small", 512, 128, 10_000, 0.2, id="small ones share a ticket and an acknowledgement by the dozen"
+        ),
+        pytest.param("mid", 8, 4, 1000, 2.0, id="a ticket goes out, and what comes in tells of the release as well"),
+    ],
+)
+def test_a_batch_takes_few_messages(size: str, queue: int, prefetch: int, batches: int, most: float) -> None:
+    """Small ones, alone, would take two; a large one takes no more than that."""
+    with training(size, queue=queue, prefetch=prefetch) as trainer:
         trainer.warm_up()
         before = trainer.counts()
-        trainer.take(10_000)
-        assert (trainer.counts().messages - before.messages) / 10_000 <= 0.2
-
-
-def test_a_large_batch_takes_two_messages_at_most() -> None:
-    """A ticket goes out and an acknowledgement comes in, which tells of the slot's release as well."""
-    with training("mid", queue=8, prefetch=4) as trainer:
-        trainer.warm_up()
-        before = trainer.counts()
-        trainer.take(1000)
-        assert (trainer.counts().messages - before.messages) / 1000 <= 2.0
+        trainer.take(batches)
+        assert (trainer.counts().messages - before.messages) / batches <= most
 
 
 @pytest.mark.parametrize(("size", "queue", "prefetch"), [("mid", 8, 4), ("small", 512, 128)])

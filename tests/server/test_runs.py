@@ -16,7 +16,6 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from enqueued import Client
 from enqueued.arena.segment import SMALL, Slot, cell_size, create_segment
 from enqueued.arena.table import SegmentTable
 from enqueued.errors import SourceError
@@ -27,6 +26,7 @@ from enqueued.stream.decisions import Decision, Deliver, EndEpoch, Over
 from enqueued.wire.hello import Hello
 from enqueued.wire.messages import MOST_TOGETHER, REDELIVERED, check_item
 from serving import Serving
+from taking import taken
 from trainer import Trainer
 
 SEGMENT = 1 << 20
@@ -66,7 +66,7 @@ class Member:
         assert self.session.flush()
         items: list[Item] = []
         frames: list[bytes] = []
-        expected = sum(item.batches for item in decisions if isinstance(item, Deliver))
+        expected = sum(item.slot.cells if item.slot else 1 for item in decisions if isinstance(item, Deliver))
         expected += sum(not isinstance(item, Deliver) for item in decisions)
         while sum(_count(item) for item in items) < expected:
             assert self._peer.poll(10_000)
@@ -116,7 +116,7 @@ def remote() -> Iterator[Member]:
 
 def given_to(lease: int, slot: Slot, position: tuple[int, int], generation: int = 0, *, again: bool = False) -> Deliver:
     """A decision to deliver what lies in a slot."""
-    return Deliver("client 1", lease, generation, position, slot, None, again, batches=slot.cells)
+    return Deliver("client 1", lease, generation, position, slot, None, again)
 
 
 @st.composite
@@ -159,7 +159,7 @@ def test_tickets_that_follow_each_other_are_one(local: Member, decisions: list[D
         [one.lease + n, one.generation, one.position[0], one.position[1] + n, REDELIVERED * one.redelivered,
          one.slot.segment, one.slot.offset + n * one.slot.step, one.slot.nbytes]
         for one in decisions
-        for n in range(one.batches)
+        for n in range(one.slot.cells)
     ]  # fmt: skip
     assert alone(items) == expected
     for item in items:
@@ -207,20 +207,6 @@ def test_a_frame_holds_a_run_from_its_first_byte_to_its_last(remote: Member) -> 
 
 
 # -- through a daemon ---------------------------------------------------------------------------------------------
-
-
-def taken(client: Client) -> Iterator[int | SourceError]:
-    """An epoch's numbers, with errors in their places."""
-    epoch = iter(client)
-    while True:
-        try:
-            batch = next(epoch)
-        except StopIteration:
-            return
-        except SourceError as error:
-            yield error
-        else:
-            yield int(np.asarray(batch[0] if isinstance(batch, tuple) else batch).flat[0])
 
 
 @pytest.mark.parametrize("pool", ["process", "thread"])

@@ -9,17 +9,15 @@ import random
 import re
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from enqueued import Client
 from enqueued.errors import SourceError
 from gate import Gate
 from serving import Serving, run
+from taking import taken
 from waiting import until
 
 COUNTING = ("--sequence", "sources.counting:Counting")
@@ -50,20 +48,6 @@ def zombies(daemon: Serving) -> list[int]:
                 if state == "Z" and int(group) in groups:
                     found.append(int(folder.name))
     return found
-
-
-def taken(client: Client) -> Iterator[int | SourceError]:
-    """An epoch's numbers, with errors in their places."""
-    epoch = iter(client)
-    while True:
-        try:
-            batch = next(epoch)
-        except StopIteration:
-            return
-        except SourceError as error:
-            yield error
-        else:
-            yield int(np.asarray(batch[0] if isinstance(batch, tuple) else batch).flat[0])
 
 
 @pytest.mark.timeout(180)

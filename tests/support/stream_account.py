@@ -163,7 +163,7 @@ class Account(RuleBasedStateMachine):
             crowd = self.crowds[trainer.group]
             assert decision.generation == crowd.generation
             if isinstance(decision, Deliver):
-                for n in range(decision.batches):
+                for n in range(1 if decision.slot is None else decision.slot.cells):
                     self._delivered(_one(decision, n), trainer, crowd)
             elif isinstance(decision, EndEpoch):
                 self._ended(decision, trainer, crowd)
@@ -290,4 +290,4 @@ def _one(told: Deliver, n: int) -> Deliver:
     """One of the batches that a member is given together."""
     epoch, index = told.position
     slot = None if told.slot is None else told.slot.part(n, 1)
-    return told._replace(lease=told.lease + n, position=(epoch, index + n), slot=slot, batches=1)
+    return told._replace(lease=told.lease + n, position=(epoch, index + n), slot=slot)
