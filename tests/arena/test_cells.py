@@ -44,8 +44,8 @@ class AgainstASet(RuleBasedStateMachine):
         self.free: set[Place] = set()
         self.taken: list[Place] = []
         self.segments = 0
-        self.before: Place | None = None
-        """What was taken last, if nothing else has happened since."""
+        self.rest: list[Place] = []
+        """What is left of the run that is being taken: what was free behind its first cell then."""
 
     @rule(count=st.integers(1, PER_SEGMENT))
     def grow(self, count: int) -> None:
@@ -53,21 +53,24 @@ class AgainstASet(RuleBasedStateMachine):
         self.cells.give(self.segments, 0, count)
         self.free |= {(self.segments, n * CELL) for n in range(count)}
         self.segments += 1
-        self.before = None
 
     @rule()
     def take(self) -> None:
-        """A free one if there is any, and the next neighbour for as long as nothing else happens."""
+        """A free one if there is any: the next of a run that was begun, whatever has happened since."""
         place = self.cells.take()
         assert (place is None) == (not self.free)
         if place is None:
             return
         assert place in self.free
-        if self.before is not None and (self.before[0], self.before[1] + CELL) in self.free:
-            assert place == (self.before[0], self.before[1] + CELL)
+        if self.rest:
+            assert place == self.rest.pop(0)
+        else:
+            after = (place[0], place[1] + CELL)
+            while after in self.free:
+                self.rest.append(after)
+                after = (after[0], after[1] + CELL)
         self.free.remove(place)
         self.taken.append(place)
-        self.before = place
 
     @precondition(lambda self: self.taken)
     @rule(which=NUMBERS, most=st.integers(1, PER_SEGMENT))
@@ -81,7 +84,6 @@ class AgainstASet(RuleBasedStateMachine):
             self.free.add(place)
             count += 1
         self.cells.give(segment, offset, count)
-        self.before = None
 
     @precondition(lambda self: self.segments)
     @rule(which=NUMBERS)
@@ -91,7 +93,7 @@ class AgainstASet(RuleBasedStateMachine):
         if not any(place[0] == segment for place in self.taken):
             self.cells.forget(segment)
             self.free = {place for place in self.free if place[0] != segment}
-            self.before = None
+            self.rest = [place for place in self.rest if place[0] != segment]
 
     @invariant()
     def nothing_is_both(self) -> None:
