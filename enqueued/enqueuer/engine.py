@@ -15,14 +15,15 @@ from typing import Any, NamedTuple
 from enqueued.arena.segment import Slot
 from enqueued.arena.views import Views
 from enqueued.enqueuer import epochs
+from enqueued.enqueuer.bell import Bell
 from enqueued.enqueuer.epochs import EpochEnds
 from enqueued.enqueuer.forking import ENGINE
 from enqueued.enqueuer.line import CONSUMER, LineFeed
-from enqueued.enqueuer.loop import Bell, Loop
 from enqueued.errors import EnqueuedError
 from enqueued.pool.channel import Message
 from enqueued.pool.memory import Memory
 from enqueued.pool.options import PoolOptions
+from enqueued.pool.reactor import Reactor
 from enqueued.source.spec import SourceSpec
 from enqueued.stream.decisions import Deliver, Over
 
@@ -89,12 +90,12 @@ class Engine:
         self._sequence = sequence
         self._first = first
         self._bell = Bell()
-        self._loop = Loop()
-        self._loop.watch(self._bell.fd, self._bell.hear)
+        self._reactor = Reactor()
+        self._reactor.watch(self._bell.fd, self._bell.hear)
         self.memory = Memory(None)
         self.memory.most_segments = max(32, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self.feed = LineFeed(
-            spec, options, reactor=self._loop, memory=self.memory, on_open=self._open, on_broken=self._break
+            spec, options, reactor=self._reactor, memory=self.memory, on_open=self._open, on_broken=self._break
         )
         self._counts: dict[int, int] = {}
         self._length = 0
@@ -177,7 +178,7 @@ class Engine:
                 log.exception("the end of a run failed")
 
     def _turn(self) -> None:
-        busy = self._loop.turn(self._patience())
+        busy = self._reactor.turn(self._patience())
         feed = self.feed
         self._deliver()
         now = time.monotonic()
@@ -276,14 +277,14 @@ class Engine:
         feed.close()
         deadline = time.monotonic() + _GRACE_S
         while not feed.closed and time.monotonic() < deadline:
-            self._loop.turn(0.01)
+            self._reactor.turn(0.01)
             feed.step(time.monotonic())
         feed.kill()
         while not self._dismissed:  # what was made before something broke may still be taken
-            self._loop.turn(_TURN_S)
+            self._reactor.turn(_TURN_S)
         self.memory.table.close()
         self.views.close()
-        self._loop.close()
+        self._reactor.close()
         self.on_end()
 
     def _break(self, error: EnqueuedError) -> None:

@@ -26,6 +26,8 @@ _MOST_TEXT = 24_000
 """Bytes of a text that are kept; the middle of a longer one is cut."""
 _MOST_FDS = 8
 _FD_SPACE = socket.CMSG_SPACE(_MOST_FDS * array.array("i").itemsize)
+_WAIT = int(socket.MSG_CMSG_CLOEXEC)
+_NOW = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
 
 Message = dict[str, Any]
 
@@ -81,9 +83,8 @@ class Channel:
 
     def receive(self, *, wait: bool) -> Message | None:
         """The next message; None at the end of file. `BlockingIOError` when there is none and `wait` is not set."""
-        flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
         try:
-            size, ancillary, _, _ = self._socket.recvmsg_into([self._buffer], _FD_SPACE, flags)
+            size, ancillary, _, _ = self._socket.recvmsg_into([self._buffer], _FD_SPACE, _WAIT if wait else _NOW)
         except ConnectionResetError:
             return None
         for level, kind, data in ancillary:

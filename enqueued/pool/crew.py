@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 from enqueued.arena.segment import Slot
 from enqueued.batch import Position
@@ -61,6 +61,9 @@ class Crew:
         self._backlog: dict[int, Backlog] = {}
         """Positions that wait for a worker, by generation."""
         self._unasked: list[int] = []
+        self._unsent: dict[WorkerHandle, None] = {}
+        """Workers to which something is to be sent."""
+        self._fair = max(1, self.options.max_queue_size // self.options.workers)
         self._deaths = Deaths(self.spec.target, self.options.workers)
 
     def _watch_zygote(self, generation: Generation) -> None:
@@ -73,7 +76,7 @@ class Crew:
         self._stopping = True
         self._events.broken(error)
 
-    def workers(self) -> Iterator[WorkerHandle]:
+    def workers(self) -> list[WorkerHandle]:
         """Every worker there is."""
         return self._generations.workers()
 
@@ -94,9 +97,13 @@ class Crew:
     @property
     def depth(self) -> int:
         """How many orders a lane may have at a time: more than one only where makes are short."""
-        fair = max(1, self.options.max_queue_size // self.options.workers)
         ahead = 1 + int(_AHEAD_S / self.make_s) if self.make_s else 1
-        return min(_MOST_DEPTH, ahead, fair)
+        return min(_MOST_DEPTH, ahead, self._fair)
+
+    @property
+    def _seats(self) -> int:
+        """How many processes make the batches of one generation."""
+        return 1 if self.options.threads else self.options.workers
 
     @property
     def making(self) -> int:
@@ -118,9 +125,10 @@ class Crew:
         depth = self.depth
         lanes = self.share.allowed
         most = lanes * depth + (lanes < self.options.workers)
-        room = most - sum(map(len, self._backlog.values()))
+        room = most - sum(map(len, self._backlog.values())) if self._backlog else most
         for worker in self.workers():  # one that has more than its share, and waits for memory, takes nobody else's
-            room -= min(worker.owing, depth * worker.lanes)
+            fair = depth * worker.lanes
+            room -= worker.owing if worker.owing < fair else fair
         return room if room > 0 and (depth < _TOGETHER or room >= most // 4) else 0
 
     def order(self, stretches: Iterable[Stretch]) -> None:
@@ -136,7 +144,11 @@ class Crew:
 
     def _wake(self) -> None:
         self._hand_out()
-        for worker in self.workers():
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what was collected for workers."""
+        for worker in list(self._unsent):
             worker.flush()
 
     def _hand_out(self) -> None:
@@ -168,7 +180,8 @@ class Crew:
 
     def _dispatch(self, generation: Generation, waiting: Backlog, lanes: int) -> int:
         """Hand out what waits to `lanes` lanes of a generation, busy ones first; how many more could begin at once."""
-        self._fill(generation)
+        if len(generation.crew) < self._seats:
+            self._fill(generation)
         listening = [worker for worker in generation.crew.values() if worker.up and not worker.stopping]
         crew, depth = listening, self.depth
         if lanes < self.options.workers:
@@ -190,10 +203,10 @@ class Crew:
         """Have the workers made that a generation lacks."""
         threads, workers = self.options.threads, self.options.workers
         taken = {worker.seat for worker in generation.crew.values()}
-        for seat in range(1 if threads else workers):
+        for seat in range(self._seats):
             if seat not in taken:
                 lanes = workers if threads else 1
-                worker = generation.fork(next(_numbers), seat, lanes, workers, threads=threads)
+                worker = generation.fork(next(_numbers), seat, lanes, workers, self._unsent, threads=threads)
                 self._watch_worker(generation, worker)
 
     def _watch_worker(self, generation: Generation, worker: WorkerHandle) -> None:
@@ -266,7 +279,7 @@ class Crew:
             self._events.failed((epoch, index), error, worker.seat)
         elif "need" in message:
             epoch, index, nbytes = message["need"]
-            worker.needs[epoch, index] = nbytes
+            worker.need((epoch, index), nbytes)
             self.claim.pressed = True
         elif "length" in message:
             epoch, length, error = message["length"]

@@ -34,7 +34,8 @@ from enqueued.stream.window import READY
 
 log = logging.getLogger("enqueued.pool")
 
-_MEMORY_S = 0.02
+_LOOK_S = 0.02
+"""How often it is seen who waits for whom, how the memory is divided, and which epochs nobody needs."""
 _WATCH_S = 0.5
 SKIPPED = "skipped"
 """The kind of an error that stands for a batch that was left out."""
@@ -97,7 +98,7 @@ class Feed:
         self._supply = Supply(memory, self._pools, self._replicas)
         self._pace = Pace()
         self._tell_failure_at = 0.0
-        self._remembered = time.monotonic()
+        self._looked = time.monotonic()
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -139,22 +140,22 @@ class Feed:
         stream = self._stream
         if stream is not None:
             stream.tick(now)
-            self._pace.sample(stream, now)
             freed = stream.window.freed
             if freed:
                 stream.window.freed = []
                 self._pools.free(freed)
-            if self.facts["indexed"]:
+            if stream.indexed:
                 self._order(stream)
             else:
                 self._replicas.pull(stream)
             if self._pools.claim.pressed:
                 self._supply.serve(stream, now)
-            if now - self._remembered >= _MEMORY_S:
-                self._remembered = now
+            if now - self._looked >= _LOOK_S:
+                self._looked = now
+                self._pace.sample(stream, now)
                 self._supply.serve(stream, now)
                 self._pools.retire(stream)
-        self._pools.step(stream)
+        self._pools.step(stream, now)
         if self._watch is not None and now - self._watched >= _WATCH_S:
             self._watched = now
             self._look(self._watch)
@@ -214,9 +215,12 @@ class Feed:
         capacity = self._pools.capacity()
         if capacity:
             together = self._pools.pool.together if self._supply.batch_bytes < SMALL else 1
-            self._pools.order(stream.orders(capacity, together))
-        for epoch in stream.openings():
-            self._open(epoch)
+            stretches = stream.orders(capacity, together)
+            if stretches:
+                self._pools.order(stretches)
+        if stream.to_open:
+            for epoch in stream.openings():
+                self._open(epoch)
 
     def _open(self, epoch: int) -> None:
         self._pools.open(epoch)

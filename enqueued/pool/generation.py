@@ -63,7 +63,9 @@ class Generation:
         """Whether nothing is being made from this image."""
         return not any(worker.owing for worker in self.crew.values())
 
-    def fork(self, number: int, seat: int, lanes: int, workers: int, *, threads: bool) -> WorkerHandle:
+    def fork(
+        self, number: int, seat: int, lanes: int, workers: int, unsent: dict[WorkerHandle, None], *, threads: bool
+    ) -> WorkerHandle:
         """Have a worker made; it says itself when it is up."""
         channel, theirs = Channel.pair()
         page, page_fd = Page.create(lanes)
@@ -73,7 +75,7 @@ class Generation:
                 self.channel.send({"fork": order}, (theirs.fileno(), page_fd))
         finally:
             os.close(page_fd)
-        worker = self.crew[number] = WorkerHandle(number, seat, lanes, channel, page)
+        worker = self.crew[number] = WorkerHandle(number, seat, lanes, channel, page, unsent)
         self._brief(worker)
         return worker
 

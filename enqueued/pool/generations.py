@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 
 from enqueued.pool.generation import Generation
@@ -28,9 +27,9 @@ class Generations:
     def __iter__(self) -> Iterator[Generation]:
         return iter(list(self._by_epoch.values()))
 
-    def workers(self) -> Iterator[WorkerHandle]:
+    def workers(self) -> list[WorkerHandle]:
         """Every worker there is."""
-        return itertools.chain.from_iterable(list(one.crew.values()) for one in self._by_epoch.values())
+        return [worker for one in self._by_epoch.values() for worker in one.crew.values()]
 
     def add(self, generation: Generation) -> None:
         """A zygote is being made."""

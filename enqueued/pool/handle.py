@@ -24,15 +24,21 @@ _FEW_BYTES = 64 * 1024
 
 
 class WorkerHandle:
-    """One worker process. Orders, freed slots and grants are collected and sent together by `flush`."""
+    """One worker process. Orders, freed slots and grants are collected and sent together by `flush`.
 
-    def __init__(self, number: int, seat: int, lanes: int, channel: Channel, page: Page) -> None:
+    A worker that has something to send is in `unsent`.
+    """
+
+    def __init__(
+        self, number: int, seat: int, lanes: int, channel: Channel, page: Page, unsent: dict[WorkerHandle, None]
+    ) -> None:
         self.number = number
         self.seat = seat
         self.lanes = lanes
         self.channel = channel
         self.page = page
         self.pid = 0
+        self._unsent = unsent
         self._began = self._fed = time.monotonic()
         self.up = False
         self.stopping = False
@@ -67,14 +73,15 @@ class WorkerHandle:
         return time.monotonic() - self._began
 
     def order(self, stretches: Iterable[Stretch]) -> None:
-        """Have positions made, in this order; neighbours travel as a run."""
+        """Have positions made, in this order; single ones travel with their neighbours."""
+        self._unsent[self] = None
         runs = self._make
         for stretch in stretches:
             epoch, first, count = stretch
             self._ordered[epoch, first] = count
             self.owing += count
-            if runs and runs[-1][0] == epoch and runs[-1][1] + runs[-1][2] == first:
-                runs[-1] = (epoch, runs[-1][1], runs[-1][2] + count)
+            if count == 1 and runs and runs[-1][0] == epoch and runs[-1][1] + runs[-1][2] == first:
+                runs[-1] = (epoch, runs[-1][1], runs[-1][2] + 1)
             else:
                 runs.append(stretch)
 
@@ -85,6 +92,7 @@ class WorkerHandle:
 
     def pull(self, epoch: int, first: int, count: int) -> None:
         """Have a replica of a streamed source make its next `count` batches; the first of them is at `first`."""
+        self._unsent[self] = None
         self._make.append((epoch, first, count))
 
     def answered(self, position: Position, count: int = 1) -> None:
@@ -113,11 +121,21 @@ class WorkerHandle:
 
     def free(self, slot: Slot) -> None:
         """A slot of this worker's may be written again."""
-        self._free.append((slot.segment, slot.offset, slot.cells))
-        self._freed_bytes += slot.nbytes * slot.cells
+        segment, offset, nbytes, cells = slot
+        self._free.append((segment, offset, cells))
+        self._freed_bytes += nbytes * cells
+        if self.needs or self._freed_bytes > _FEW_BYTES:
+            self._unsent[self] = None
+
+    def need(self, position: Position, nbytes: int) -> None:
+        """It lacks so many bytes for a position; perhaps some have come free already."""
+        self.needs[position] = nbytes
+        if self._free:
+            self._unsent[self] = None
 
     def grant(self, position: Position, nbytes: int) -> None:
         """Let it allocate this many bytes more, for a position that waits for them."""
+        self._unsent[self] = None
         self._grant += nbytes
         self.granted += nbytes
         self.needs.pop(position, None)
@@ -125,21 +143,25 @@ class WorkerHandle:
 
     def close_segments(self, segments: Iterable[int]) -> None:
         """Have it give segments back that hold no batch."""
+        self._unsent[self] = None
         self._close.extend(segments)
 
     def ask_length(self, epoch: int) -> None:
         """Have it read the length of an epoch."""
+        self._unsent[self] = None
         self.asked.add(epoch)
         self._length.append(epoch)
 
     def ask_canary(self, epoch: int) -> None:
         """Have it make the checksum of an epoch's first batch, before what it was ordered."""
+        self._unsent[self] = None
         self.canaries.add(epoch)
         self._canary.append(epoch)
 
     def flush(self) -> None:
         """Send what was collected, as far as its socket takes it; the rest goes with the next call."""
         freed = self._free and (self.needs or self._freed_bytes > _FEW_BYTES)
+        self._unsent.pop(self, None)
         while self._make or freed or self._close or self._length or self._canary or self._grant or self._quit:
             message: Message = {}
             if self._quit:
@@ -158,6 +180,7 @@ class WorkerHandle:
                 message["grant"] = self._grant
             try:
                 if not self.channel.try_send(message):
+                    self._unsent[self] = None
                     return
             except OSError:  # it is dying: its zygote will say so
                 pass
@@ -169,6 +192,7 @@ class WorkerHandle:
 
     def quit(self) -> None:
         """Have it end after the batch that it is making."""
+        self._unsent[self] = None
         self.stopping = self._quit = True
 
     def end_if_slow(self, limit_s: float, now: float) -> None:

@@ -8,7 +8,6 @@ import time
 from enqueued.stats import LOADING
 from enqueued.stream.core import Stream
 
-_SAMPLE_S = 0.01
 _RECENT_S = 5.0
 _WORTH_TELLING = 10
 """Percent of the time from which on a wait is called the bottleneck."""
@@ -23,10 +22,8 @@ class Pace:
         self._recently = self._recently_starved = self._recently_full = 0.0
 
     def sample(self, stream: Stream, now: float) -> None:
-        """Look at the stream; called in every turn, it looks a hundred times a second at most."""
+        """Look at the stream."""
         passed = now - self._sampled
-        if passed < _SAMPLE_S:
-            return
         self._sampled = now
         kept = math.exp(-passed / _RECENT_S)
         starving, full = stream.starving, stream.full

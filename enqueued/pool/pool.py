@@ -40,6 +40,8 @@ class Pool(Crew):
         self._changed = ""
         """The source's file, if it had changed when the source was loaded again."""
         self._briefing: tuple[Message, tuple[int, ...]] = ({}, ())
+        self._unproven: set[Generation] = set()
+        """Images that have yet to show that they give what the one before gave."""
         self._refuted: tuple[int, Message] | None = None
         """The first epoch that cannot be reproduced, and what is told in place of it and of all that follow."""
 
@@ -92,30 +94,33 @@ class Pool(Crew):
     @property
     def closed(self) -> bool:
         """Whether every worker has ended."""
-        return self._stopping and not any(True for _ in self.workers())
+        return self._stopping and not self.workers()
 
     def kill(self) -> None:
         """End what is left of the pool, now."""
         self._stopping = True
         self.share.leave()
-        self._end_root(0.0 if any(True for _ in self.workers()) or not self._loaded else 0.2)
+        self._end_root(0.0 if self.workers() or not self._loaded else 0.2)
         for generation in self._generations:
             self._disown(generation)
 
-    def step(self) -> None:
+    def step(self, now: float) -> None:
         """Give out what waits, look after slow makes, and send what was collected."""
-        now = time.monotonic()
         if not self._loaded:
             if not self._stopping and now - self._began > self.options.load_timeout:
                 limit = f"{self.options.load_timeout:g} s (see --load-timeout)"
                 self._break(LoadError(f"{self.spec.target} was not loaded within {limit}"))
             return
         self.share.tick(now)
-        self._hand_out()
+        if self._backlog:
+            self._hand_out()
+        else:
+            self.share.wait(0)
         self.share.pass_on()
-        self._ask_canaries()
-        for worker in self.workers():
-            worker.flush()
+        if self.canaries.wanted or self._unproven:
+            self._ask_canaries()
+        if self._unsent:
+            self._flush()
         if now - self._looked > _LOOK_S:
             self._looked = now
             self._look(now)
@@ -159,6 +164,7 @@ class Pool(Crew):
         for worker in list(generation.crew.values()):
             self._bury(generation, worker, "was ended with its zygote")
         generation.gone = True
+        self._unproven.discard(generation)
         self._generations.discard(generation)
         self._reactor.unwatch(generation.channel.fileno())
         generation.channel.close()
@@ -212,6 +218,8 @@ class Pool(Crew):
         generation.proof = self._proof(generation)
         if generation.proof is None:
             self._begin(generation)
+        else:
+            self._unproven.add(generation)
 
     def _begin(self, generation: Generation) -> None:
         """An image may be used from now on."""
@@ -312,7 +320,7 @@ class Pool(Crew):
         return epoch if epoch is not None and self.canaries.known(epoch) is not None else None
 
     def _ask_canaries(self) -> None:
-        asked = [(one, one.proof) for one in self._generations if one.ready and one.alive and one.proof is not None]
+        asked = [(one, one.proof) for one in self._unproven if one.alive and one.proof is not None]
         for epoch in list(self.canaries.wanted):
             generation = self._generations.find(epoch)
             if generation is not None:
@@ -334,6 +342,7 @@ class Pool(Crew):
                 self.canaries.fail(epoch, error)
         elif found == self.canaries.known(epoch):
             generation.proof = None
+            self._unproven.discard(generation)
             self.canaries.learn(epoch, found)
             self._begin(generation)
         elif found or self.canaries.tried(epoch):

@@ -45,7 +45,7 @@ class Share:
     @property
     def allowed(self) -> int:
         """How many lanes it may use now; fewer than `busy` when others want theirs back."""
-        return self._shares.allowed(self)
+        return self.most if self._shares.single else self._shares.allowed(self)
 
     def tick(self, now: float) -> None:
         """Time has passed."""
@@ -61,7 +61,8 @@ class Share:
 
     def pass_on(self) -> None:
         """Let others have what this stream has left, after it has said what waits."""
-        self._shares.wake(self)
+        if not self._shares.single:
+            self._shares.wake(self)
 
     def count(self, now: float) -> None:
         """See how much it has had until now."""
@@ -85,17 +86,21 @@ class Shares:
 
     def __init__(self) -> None:
         self._all: list[Share] = []
+        self.single = True
+        """Whether there is one stream only, which need not ask."""
         self._ticked = 0.0
 
     def join(self, most: int, wake: Callable[[], None]) -> Share:
         """The part of a stream that has `most` workers; `wake` is called when a lane comes free for which it waits."""
         share = Share(self, most, wake)
         self._all.append(share)
+        self.single = len(self._all) == 1
         return share
 
     def leave(self, share: Share) -> None:
         """A stream has ended, or the source of one that was loaded again; again is harmless."""
         self._all = [one for one in self._all if one is not share]
+        self.single = len(self._all) == 1
 
     @property
     def lanes(self) -> int:
@@ -117,17 +122,16 @@ class Shares:
 
     def wake(self, leaving: Share) -> None:
         """Wake those who wait, and may have a lane now that one has said what it leaves."""
-        if len(self._all) > 1:
-            for share in self._all:
-                if share is not leaving and share.waiting and share.allowed > share.busy:
-                    share.wake()
+        for share in self._all:
+            if share is not leaving and share.waiting and share.allowed > share.busy:
+                share.wake()
 
     def allowed(self, share: Share) -> int:
         """How many lanes a stream may use now: its fair part, as far as it has them or they are free.
 
         A lane that is free is first for those who come before it in line and have less than their part.
         """
-        if len(self._all) == 1 or not any(one is not share and one.wanted for one in self._all):
+        if not any(one is not share and one.wanted for one in self._all):
             return share.most
         line = [one for one in self._all if one is share or one.wanted]
         wants = [one.most if one is share else one.wanted for one in line]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from enqueued.arena.segment import Slot
+from enqueued.errors import EnqueuedError
 from enqueued.pool.handle import WorkerHandle
 from enqueued.pool.memory import Memory
 from enqueued.pool.options import Means, PoolEvents, PoolOptions
@@ -96,26 +97,35 @@ class Succession:
             pool.kill()
 
     def _pools(self) -> list[Pool]:
-        found = [*self._tenures, *(tenure for tenure, _ in self._leaving)]
-        return [tenure.pool for tenure in (found if self._next is None else [*found, self._next])]
+        found = list(self._tenures)
+        if self._leaving:
+            found += [tenure for tenure, _ in self._leaving]
+        if self._next is not None:
+            found.append(self._next)
+        return [tenure.pool for tenure in found]
 
-    def step(self, stream: Stream | None) -> None:
+    def step(self, stream: Stream | None, now: float) -> None:
         """Give out what waits, and go on with what was begun."""
         for pool in self._pools():
-            pool.step()
-        for tenure in list(self._tenures):
-            failure, tenure.failure = tenure.failure, None
-            if failure is not None and tenure.pool is self.pool:
-                self._events.broken(failure)
-            elif failure is not None and stream is not None:
-                log.error("%s; as it was loaded again, the source makes the epochs that were begun, too", failure)
-                self._hand_on(tenure, stream)
-                stream.refresh(None)
+            pool.step(now)
+        for tenure in self._tenures:
+            if tenure.failure is not None:
+                self._fail(tenure, tenure.failure, stream)
                 break
         if self._leaving:
-            self._bury(time.monotonic())
+            self._bury(now)
         if self._next is not None and stream is not None and not self._closing:
             self._proceed(self._next, stream)
+
+    def _fail(self, tenure: Tenure, failure: EnqueuedError, stream: Stream | None) -> None:
+        """A pool cannot go on."""
+        tenure.failure = None
+        if tenure.pool is self.pool:
+            self._events.broken(failure)
+        elif stream is not None:
+            log.error("%s; as it was loaded again, the source makes the epochs that were begun, too", failure)
+            self._hand_on(tenure, stream)
+            stream.refresh(None)
 
     # -- reload -------------------------------------------------------------------------------------------------
 
@@ -196,6 +206,8 @@ class Succession:
 
     def capacity(self) -> int:
         """How many more positions it makes sense to order now."""
+        if len(self._tenures) == 1:
+            return self.pool.capacity()
         return sum(tenure.pool.capacity() for tenure in self._tenures)
 
     def order(self, stretches: Iterable[Stretch]) -> None:

@@ -1,7 +1,8 @@
 """A worker: makes the batches of the positions that it is given, straight into slots.
 
-What is made together is told together, but nothing waits for company longer than twice `_TOGETHER_S`: a batch that
-takes longer than that to make is told at once, and what was held back is told beside a make that takes long.
+What is made together is told together, and what was ordered together if it can be, but nothing waits for company longer
+than three times `_TOGETHER_S`: a batch that takes longer than that to make is told at once, and what was held back is
+told beside a make that takes long.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Any
 
 from enqueued.arena.segment import SMALL, Slot
 from enqueued.arena.writer import Arena
-from enqueued.batch import Position
 from enqueued.codec.encode import Encoded, encode
 from enqueued.errors import EncodeError, LoadError, SourceError
 from enqueued.pool.canary import CANARY
@@ -55,7 +55,10 @@ class Worker:
         self._arena = Arena(number, self._publish, lambda segment: channel.send({"closed": [segment]}))
         self._drafts: list[Draft] = []
         """One for each lane."""
-        self._orders: deque[Position] = deque()
+        self._orders: deque[tuple[int, int, int]] = deque()
+        """Positions, and how many of those that were ordered together come after each."""
+        self._left = 0
+        """How many come after the one that was made last."""
         self._made: list[list[int]] = []
         """Runs of what was made and is to be told: `[epoch, index, segment, offset, nbytes, count, make_us]`."""
         self._canaries: list[tuple[int, str, str]] = []
@@ -87,9 +90,11 @@ class Worker:
                     self._obey(self._channel.receive(wait=True))
                     self._told = time.monotonic()  # what is made now may wait for company
                     continue
-                epoch, index = self._orders.popleft()
+                epoch, index, left = self._orders.popleft()
                 self._make(0, epoch, index)
-                if not self._orders or self._at - self._told > _TOGETHER_S:
+                self._left = left
+                held_s = self._at - self._told
+                if not self._orders or (held_s > _TOGETHER_S and (not left or held_s > 2 * _TOGETHER_S)):
                     self._tell()
                     self._read_all()
                 elif not self._holding.is_set():
@@ -117,10 +122,11 @@ class Worker:
             self._order_canary(epoch)
 
     def _order(self, epoch: int, indices: range) -> None:
-        self._orders.extend((epoch, index) for index in indices)
+        count = len(indices)
+        self._orders.extend([(epoch, index, count - n) for n, index in enumerate(indices, 1)])
 
     def _order_canary(self, epoch: int) -> None:
-        self._orders.appendleft((epoch, CANARY))
+        self._orders.appendleft((epoch, CANARY, self._left))
 
     @property
     def _stride(self) -> int:
@@ -174,9 +180,9 @@ class Worker:
                     self._add(epoch, index, slot, int((end - began - waited_s) * 1e6))
 
     def _add(self, epoch: int, index: int, slot: Slot, make_us: int) -> None:
-        """Batches that follow each other in their epoch, and in their segment, are told as a run."""
+        """Those of batches that were ordered together that follow each other in their segment are told as a run."""
         segment, offset, nbytes, _ = slot
-        if self._made:
+        if self._made and self._left:
             run = self._made[-1]
             count = run[5]
             if (

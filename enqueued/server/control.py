@@ -12,9 +12,9 @@ from typing import Any
 from enqueued.batch import Position
 from enqueued.errors import ConfigError, ProtocolError, Refused
 from enqueued.pool.feed import Feed
+from enqueued.pool.reactor import Reactor
 from enqueued.server.hub import Hub
 from enqueued.server.listener import Listener, in_charge, receive
-from enqueued.server.loop import Loop
 from enqueued.stats import GroupStats
 from enqueued.wire.control import GROUPS, MOST_BYTES, RELOAD, RESET, RM, Request, pack_answer, pack_error
 
@@ -34,7 +34,7 @@ class Control:
     Raises `ConfigError` when there can be no socket at `path`.
     """
 
-    def __init__(self, path: str, *, loop: Loop, obey: Callable[[Request], object]) -> None:
+    def __init__(self, path: str, *, loop: Reactor, obey: Callable[[Request], object]) -> None:
         self._loop = loop
         self._obey = obey
         self._peers: set[socket.socket] = set()

@@ -43,6 +43,8 @@ from enqueued.wire.places import HAND_OFF, Place, check_length, parse, place_to_
 log = logging.getLogger("enqueued.server")
 
 _TURN_S = 0.1
+_TICK_S = 0.01
+"""What need not be looked at in every turn is looked at so often."""
 _PAGE = os.sysconf("SC_PAGESIZE")
 _SPARE_FILES = 100
 _FILES_PER_CLIENT = 4
@@ -60,7 +62,7 @@ class Daemon:
         self._memory = Memory(settings.daemon.max_queue_bytes)
         self._shares = Shares()
         self._press = Press(self._loop)
-        self._began = time.monotonic()
+        self._began = self._ticked = time.monotonic()
         self._incarnation = secrets.token_hex(8)
         self._signals: list[int] = []
         self._hung_up = False
@@ -250,9 +252,12 @@ class Daemon:
         for feed in self._feeds.values():
             feed.step(now)
         self._hub.deliver()
-        self._hub.tick(now)
-        self._recorder.tick(now)
-        self._notifier.ping()
+        self._hub.settle()
+        if now - self._ticked >= _TICK_S:
+            self._ticked = now
+            self._hub.tick(now)
+            self._recorder.tick(now)
+            self._notifier.ping(now)
 
     def _serve(self) -> None:
         told = ready = False

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import msgpack
 
 from enqueued.arena.table import SegmentTable
+from enqueued.pool.reactor import Reactor
 from enqueued.server.listener import Listener, in_charge, receive
-from enqueued.server.loop import Loop
 from enqueued.wire.messages import PROTOCOL
 
 log = logging.getLogger("enqueued.server")
@@ -42,7 +42,7 @@ class HandOff:
         path: str,
         permissions: int,
         *,
-        loop: Loop,
+        loop: Reactor,
         table: SegmentTable,
         most: int,
         on_gone: Callable[[bytes], None],

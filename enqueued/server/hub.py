@@ -72,6 +72,8 @@ class Hub:
         self._lingering: list[Session] = []
         """Sessions that are over and whose slots somebody still reads."""
         self._early = Anteroom(self._welcome, self._refuse)
+        self._framed: dict[str, Session] = {}
+        """Those that are served by socket."""
         self._suspects: dict[str, float] = {}
         """Sessions over a connection that ended; they are probed until then."""
         self._unflushed: set[Session] = set()
@@ -118,12 +120,15 @@ class Hub:
         done, released = fields[0], fields[1]
         assert isinstance(done, list)
         assert isinstance(released, list)
-        stream = session.feed.stream
-        if released and not session.frames:
+        stream, over = session.feed.stream, runs(done)
+        if session.frames:
+            stream.done(session.name, over)
+            session.settle()
+        elif done == released:
+            stream.over(session.name, over)
+        else:
             stream.release(session.name, runs(released))
-        if done:
-            stream.done(session.name, runs(done))
-        session.settle()
+            stream.done(session.name, over)
 
     def _answer(self, session: Session | None, question: list[object]) -> object:
         what = question[0]
@@ -199,6 +204,8 @@ class Hub:
             session.outbox = CompressingOutbox(endpoint, session.peer, gauge, self._press, on_done)
         self._by_peer[id(endpoint), incoming.peer] = session
         self._by_name[session.name] = session
+        if session.frames:
+            self._framed[session.name] = session
         endpoint.send(incoming.peer, pack(WELCOME, welcome(feed, group, self._incarnation, frames=session.frames)))
         log.debug("%s (%s pid %d) joined %s", session.name, hello.host, hello.pid, group.name)
 
@@ -233,6 +240,7 @@ class Hub:
         self._suspects.pop(session.name, None)
         self._unflushed.discard(session)
         self._by_name.pop(session.name, None)
+        self._framed.pop(session.name, None)
         self._by_peer.pop((id(session.endpoint), session.peer), None)
         session.feed.stream.leave(session.name, kept)
         if kept:
@@ -256,8 +264,8 @@ class Hub:
     def connection_lost(self, connection: int) -> None:
         """A ZeroMQ connection has ended; whose it was shows when its sessions are probed."""
         until = time.monotonic() + _SUSPECT_S
-        for session in self._by_name.values():
-            if session.connection == connection and session.frames:
+        for session in self._framed.values():
+            if session.connection == connection:
                 self._suspects[session.name] = until
         self._early.suspect(connection, until)
 
@@ -290,8 +298,13 @@ class Hub:
             self._depart(session)
         session.settle()
 
+    def settle(self) -> None:
+        """Give back what sockets have read."""
+        for session in self._framed.values():
+            session.settle()
+
     def tick(self, now: float) -> None:
-        """Let in who came early, probe who may be gone, and give back what sockets have read."""
+        """Let in who came early, probe who may be gone, and let go of who holds nothing any more."""
         self._early.tick(now)
         for name, until in list(self._suspects.items()):
             session = self._by_name[name]
@@ -299,9 +312,6 @@ class Hub:
                 self._end(session)
             elif now > until:
                 del self._suspects[name]
-        for session in self._by_name.values():
-            if session.frames:
-                session.settle()
         for session in list(self._lingering):
             session.settle()
             if not session.held and not session.pinned:

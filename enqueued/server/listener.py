@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import Callable
 
-from enqueued.server.loop import Loop
+from enqueued.pool.reactor import Reactor
 
 _CREDENTIALS = struct.Struct("3i")
 _MOST_AT_ONCE = 64
@@ -27,7 +27,7 @@ class Listener:
         permissions: int,
         line: int,
         *,
-        loop: Loop,
+        loop: Reactor,
         on_peer: Callable[[socket.socket, int, int], None],
     ) -> None:
         self._path = path

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from enqueued.server.loop import Loop
+from enqueued.pool.reactor import Reactor
 
 T = TypeVar("T")
 _MOST_THREADS = 4
@@ -21,7 +21,7 @@ class Press:
     `users` is how many clients' frames are compressed now.
     """
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Reactor) -> None:
         self.users = 0
         self._loop = loop
         self._threads = max(1, min(_MOST_THREADS, len(os.sched_getaffinity(0)) // 2))

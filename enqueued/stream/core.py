@@ -70,13 +70,17 @@ class Stream(Delivery):
 
     def done(self, name: str, runs: Iterable[tuple[int, int]]) -> None:
         """A member acknowledges leases, given as runs `(first, count)`."""
-        self._finish(name, runs, done=True)
+        self._finish(name, runs, done=True, released=False)
 
     def release(self, name: str, runs: Iterable[tuple[int, int]]) -> None:
         """A member, or the socket that read for it, gives the memory of leases back."""
-        self._finish(name, runs, done=False)
+        self._finish(name, runs, done=False, released=True)
 
-    def _finish(self, name: str, runs: Iterable[tuple[int, int]], *, done: bool) -> None:
+    def over(self, name: str, runs: Iterable[tuple[int, int]]) -> None:
+        """A member acknowledges leases and gives their memory back."""
+        self._finish(name, runs, done=True, released=True)
+
+    def _finish(self, name: str, runs: Iterable[tuple[int, int]], *, done: bool, released: bool) -> None:
         member = self.members.get(name)
         leases = member.leases if member is not None else {}
         for first, count in runs:
@@ -89,10 +93,10 @@ class Stream(Delivery):
                 lease = leases.get(number)
                 if lease is not None and member is not None:
                     among = min(stop, lease.number + lease.count) - number
-                    self._finish_some(member, lease, ((1 << among) - 1) << (number - lease.number), done=done)
+                    self._finish_some(member, lease, ((1 << among) - 1) << (number - lease.number), done, released)
                     number += among
                     continue
-                if not done and (name, number) in self._orphans:
+                if released and (name, number) in self._orphans:
                     self._unuse(self._orphans.pop((name, number)))
                 else:
                     self.ignored += 1
@@ -100,16 +104,19 @@ class Stream(Delivery):
         if member is not None:
             self._may_take(member.group)
 
-    def _finish_some(self, member: Member, lease: Lease, which: int, *, done: bool) -> None:
-        """Those of a lease's numbers that have a bit in `which` are done, or released."""
-        over = lease.done & lease.released
-        self.ignored += (which & over).bit_count()
+    def _finish_some(self, member: Member, lease: Lease, which: int, done: bool, released: bool) -> None:
+        """Those of a lease's numbers that have a bit in `which` are done, or released, or both."""
+        before = lease.done & lease.released
+        if which & before:
+            self.ignored += (which & before).bit_count()
         if done:
             member.acked += (which & ~lease.done).bit_count()
             lease.done |= which
-        else:
+        if released:
             lease.released |= which
-        self._retire(member, lease, lease.done & lease.released & ~over)
+        over = lease.done & lease.released & ~before
+        if over:
+            self._retire(member, lease, over)
 
     # -- what the pool says -------------------------------------------------------------------------------------
 
@@ -263,4 +270,4 @@ class Stream(Delivery):
     @property
     def full(self) -> bool:
         """Whether as much is made ahead as may be."""
-        return self.window.queued >= self.limit
+        return self.window.queued > self.limit - self.together

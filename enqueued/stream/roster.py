@@ -154,15 +154,14 @@ class Roster(Plan):
         for lease in member.held():
             over = lease.released & ~lease.done
             lease.done = lease.full
-            self._retire(member, lease, over)
+            if over:
+                self._retire(member, lease, over)
         self._may_take(group)
         if group.team is not None:
             self._dirty.update(group.team.waiting)
 
     def _retire(self, member: Member, lease: Lease, over: int) -> None:
         """Those of a lease's numbers are done and released now that have a bit in `over`."""
-        if not over:
-            return
         leases, first = member.leases, lease.number
         if over == lease.full:
             for number in range(first, first + lease.count):

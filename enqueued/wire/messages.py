@@ -128,12 +128,16 @@ def runs(plain: list[Any]) -> list[Run]:
     """Checked runs of lease numbers. Raises `ProtocolError`."""
     if len(plain) > _MOST_RUNS:
         raise ProtocolError(f"{len(plain)} runs; the most is {_MOST_RUNS}")
+    found, leases = [], 0
     for run in plain:
-        if not isinstance(run, list) or len(run) != 2 or not all(map(is_count, run)):
+        first, count = run if type(run) is list and len(run) == 2 else (None, None)
+        if type(first) is not int or type(count) is not int or not (0 <= first < _BOUND and 0 <= count < _BOUND):
             raise ProtocolError("a run is [first, count]")
-    if sum(count for _, count in plain) > _MOST_LEASES:
+        leases += count
+        found.append((first, count))
+    if leases > _MOST_LEASES:
         raise ProtocolError(f"runs of more than {_MOST_LEASES} leases")
-    return [(first, count) for first, count in plain]
+    return found
 
 
 def join_runs(given: Iterable[list[int]]) -> list[list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
@@ -25,7 +25,7 @@ def pair() -> Iterator[Pair]:
     page, fd = Page.create(1)
     os.close(fd)
     worker = Channel(theirs)
-    yield WorkerHandle(1, 0, 1, ours, page), worker
+    yield WorkerHandle(1, 0, 1, ours, page, {}), worker
     ours.close()
     worker.close()
 
@@ -41,15 +41,15 @@ def received(channel: Channel) -> list[Message]:
     return messages
 
 
-def test_neighbours_travel_as_a_run(pair: Pair) -> None:
-    """Positions that follow one another are one entry; they are outstanding one by one."""
+def test_single_positions_travel_with_their_neighbours(pair: Pair) -> None:
+    """They are one entry; what was ordered as a run stays one. All are outstanding one by one."""
     handle, worker = pair
     handle.order([(0, 3, 2), (0, 5, 1), (1, 0, 1), (0, 9, 1)])
-    handle.order([(0, 10, 1)])
+    handle.order([(0, 10, 1), (0, 11, 2)])
     handle.flush()
-    assert received(worker) == [{"make": [[0, 3, 3], [1, 0, 1], [0, 9, 2]]}]
-    assert handle.outstanding == [(0, 3), (0, 4), (0, 5), (1, 0), (0, 9), (0, 10)]
-    assert handle.owing == 6
+    assert received(worker) == [{"make": [[0, 3, 3], [1, 0, 1], [0, 9, 2], [0, 11, 2]]}]
+    assert handle.outstanding == [(0, 3), (0, 4), (0, 5), (1, 0), (0, 9), (0, 10), (0, 11), (0, 12)]
+    assert handle.owing == 8
 
 
 def test_everything_collected_is_one_message(pair: Pair) -> None:
@@ -64,6 +64,40 @@ def test_everything_collected_is_one_message(pair: Pair) -> None:
     handle.flush()
     assert received(worker) == [{"free": [[7, 64, 1]], "close": [8, 9], "length": [3], "grant": 300}]
     assert handle.granted == 300
+
+
+def test_who_has_something_to_send_is_known() -> None:
+    """Whatever was collected, and until all of it was sent; freed memory only when it is much, or is waited for."""
+    unsent: dict[WorkerHandle, None] = {}
+    page, fd = Page.create(1)
+    os.close(fd)
+    channel, theirs = Channel.pair()
+    with theirs, closing(channel):
+        handle = WorkerHandle(1, 0, 1, channel, page, unsent)
+        collected: list[Callable[[], None]] = [
+            lambda: handle.order([(0, 1, 1)]),
+            lambda: handle.pull(0, 1, 1),
+            lambda: handle.free(Slot(7, 0, 1 << 20)),
+            lambda: handle.grant((0, 1), 1),
+            lambda: handle.close_segments([1]),
+            lambda: handle.ask_length(1),
+            lambda: handle.ask_canary(1),
+            handle.quit,
+        ]
+        for collect in collected:
+            collect()
+            assert unsent == {handle: None}
+            handle.flush()
+            assert unsent == {}
+        handle.free(Slot(7, 0, 64))
+        assert unsent == {}
+        handle.need((0, 1), 100)
+        assert unsent == {handle: None}
+        handle.flush()
+        assert unsent == {}
+        while not unsent:  # until the worker's buffer is full
+            handle.order([(0, 1, 1)])
+            handle.flush()
 
 
 def test_a_grant_answers_the_position_that_needed_it(pair: Pair) -> None:
@@ -104,7 +138,7 @@ def test_what_is_not_answered_is_outstanding(ordered: list[tuple[int, int]], ans
     os.close(fd)
     channel, theirs = Channel.pair()
     with theirs, closing(channel):
-        handle = WorkerHandle(1, 0, 1, channel, page)
+        handle = WorkerHandle(1, 0, 1, channel, page, {})
         left: list[tuple[int, int]] = []
         index = 0
         for gap, count in ordered:

@@ -130,6 +130,18 @@ def test_neighbours_lie_together_and_are_told_together() -> None:
         assert sum(slot.cells > 1 for _, slot in daemon.rows) > 5
 
 
+def test_what_was_ordered_together_is_told_together() -> None:
+    """No run reaches beyond a stretch, even if what follows lies beside it: else the daemon would have to divide it."""
+    stretches = [(0, first, 40) for first in range(0, 400, 40)]
+    with Daemon("sources.counting:Counting", length=1000) as daemon:
+        daemon.order(*stretches)
+        daemon.until(400)
+        assert list(daemon.batches()) == [(0, index) for index in range(400)]
+        for (_, index), slot in daemon.rows:
+            assert index // 40 == (index + slot.cells - 1) // 40
+        assert sum(slot.cells > 1 for _, slot in daemon.rows) > 5
+
+
 def test_what_does_not_follow_is_told_apart() -> None:
     """Positions that skip some, another epoch, and those behind an error."""
     with Daemon("sources.faulty:Raising", at=[25, 30, 31], length=100) as daemon:

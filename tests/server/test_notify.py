@@ -37,14 +37,12 @@ def test_the_watchdog_is_pinged_no_more_often_than_asked(tmp_path: Path) -> None
     path = str(tmp_path / "notify")
     with _listen(path) as manager:
         notifier = Notifier({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getpid())})
-        notifier.ping()
-        notifier.ping()
-        assert manager.recv(1024) == b"WATCHDOG=1"
-        try:
-            second = manager.recv(1024)
-        except BlockingIOError:
-            second = b""
-        assert second == b""
+        for now, pinged in ((1000.0, True), (1000.1, False), (1029.9, False), (1030.0, True), (1059.0, False)):
+            notifier.ping(now)
+            try:
+                assert (manager.recv(1024), pinged) == (b"WATCHDOG=1", True), now
+            except BlockingIOError:
+                assert not pinged, now
 
 
 def test_nothing_is_sent_where_nobody_listens(tmp_path: Path) -> None:
