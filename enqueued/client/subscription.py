@@ -23,6 +23,8 @@ from enqueued.wire.messages import END, ERROR, OVER
 log = logging.getLogger("enqueued.client")
 
 _END_S = 5.0
+_SOON_S = 0.001
+"""What comes within this time comes at once."""
 _TWO = "two threads use this client at once; give each a Client of its own"
 _SKIPPED: Final = object()
 """Stands in the place of a batch that is left out."""
@@ -80,11 +82,12 @@ class Subscription(Membership):
         if run is not None and run.taken < run.count:
             link.flush(self._together if items else max(1, self._together // 2))
             return self._admit(run.item(run.taken))
-        link.flush(self._together if items else 1)
+        link.flush(self._together)
         while True:
             if not items:
                 self._unstable.settle(link.stable)
-                if not link.fill(0):
+                # what comes at once is told of together with what is done already, unless somebody waits for its memory
+                if not link.fill(0) and (self.over or link.unreleased or not link.fill(_SOON_S)):
                     if self.over:
                         raise StopIteration
                     link.flush()  # what was dropped as stale holds credit until it is told

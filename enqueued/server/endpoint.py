@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -107,23 +108,24 @@ class Endpoint:
             self.messages += 1
             yield Incoming(sender, frame.bytes if count == 2 else b"")
 
-    def send(self, peer: bytes, data: bytes, frames: Sequence[memoryview | bytes] = ()) -> Sent | None:
+    def send(self, peer: bytes, data: bytes, frames: Sequence[memoryview] = ()) -> Sent | None:
         """Send a message, the frames without a copy; None when the peer is gone, or reads nothing any more.
 
-        The frames' memory may be reused once the result says `over`.
+        The frames' memory may be reused once the result says `over`: when these very views are not held any more, by
+        ZeroMQ or by the caller.
         """
         self.messages += 1
         try:
-            if not frames:
-                self._socket.send(peer, _MORE)
-                self._socket.send(data, _NOW)
-                return _SENT
-            tracker = self._socket.send_multipart((peer, data, *frames), zmq.NOBLOCK, copy=False, track=True)
+            send = self._socket.send
+            send(peer, _MORE)
+            send(data, _MORE if frames else _NOW)
+            for n, frame in enumerate(frames, 1):
+                send(frame, _MORE if n < len(frames) else _NOW, copy=False)
         except zmq.ZMQError as error:
             if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 return None
             raise
-        return Sent(tracker)
+        return Sent([weakref.ref(frame) for frame in frames])
 
     def close(self) -> None:
         """Send what is under way, for a moment, and close."""
@@ -133,15 +135,15 @@ class Endpoint:
 
 
 class Sent:
-    """A message under way."""
+    """A message under way: pyzmq lets go of a view when ZeroMQ has read it. A tracker says the same for three locks."""
 
-    def __init__(self, tracker: zmq.MessageTracker | None) -> None:
-        self._tracker = tracker
+    def __init__(self, views: list[weakref.ref[memoryview]]) -> None:
+        self._views = views
 
     @property
     def over(self) -> bool:
         """Whether its memory is not needed any more."""
-        return self._tracker is None or self._tracker.done
-
-
-_SENT = Sent(None)
+        views = self._views
+        while views and views[-1]() is None:
+            views.pop()
+        return not views

@@ -37,7 +37,7 @@ class Outbox:
         """
         return self._send(items, views, leases)
 
-    def _send(self, items: list[Any], frames: Sequence[memoryview | bytes], leases: Runs) -> bool:
+    def _send(self, items: list[Any], frames: Sequence[memoryview], leases: Runs) -> bool:
         sent = self._endpoint.send(self._peer, pack(BATCHES, items, []), frames)
         if sent is None:
             return False
@@ -125,9 +125,7 @@ class CompressingOutbox(Outbox):
             return True
         return self._go(items, views, leases, views)
 
-    def _go(
-        self, items: list[Any], views: list[memoryview], leases: Runs, frames: Sequence[memoryview | bytes]
-    ) -> bool:
+    def _go(self, items: list[Any], views: list[memoryview], leases: Runs, frames: Sequence[memoryview]) -> bool:
         if views:
             self._gain.sent(_nbytes(views), _nbytes(frames))
         return self._send(items, frames, leases)
@@ -141,13 +139,13 @@ class CompressingOutbox(Outbox):
                 return False
         return True
 
-    def _fold(self, letter: _Letter) -> tuple[Runs, list[memoryview | bytes]]:
+    def _fold(self, letter: _Letter) -> tuple[Runs, list[memoryview]]:
         """Put what was compressed in its place: the leases that are still to be read, and the frames."""
         if letter.pressed is None:
             return letter.leases, list(letter.views)
         places = [item for item in letter.items if item[0] == FRAME]
         leases: Runs = []
-        frames: list[memoryview | bytes] = []
+        frames: list[memoryview] = []
         made = letter.pressed.result().frames
         for item, view, run, smaller in zip(places, letter.views, letter.leases, made, strict=True):
             if smaller is None:
@@ -156,7 +154,7 @@ class CompressingOutbox(Outbox):
             else:
                 item += [ZSTD, view.nbytes]
                 self._free.append(run)
-                frames.append(smaller)
+                frames.append(memoryview(smaller))
         return leases, frames
 
     def settle(self) -> Runs:
@@ -205,5 +203,5 @@ def _press(views: list[memoryview]) -> _Pressed:
     return _Pressed(frames, time.perf_counter() - began)
 
 
-def _nbytes(frames: Sequence[memoryview | bytes]) -> int:
-    return sum(frame.nbytes if isinstance(frame, memoryview) else len(frame) for frame in frames)
+def _nbytes(frames: Sequence[memoryview]) -> int:
+    return sum(frame.nbytes for frame in frames)

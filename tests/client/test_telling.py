@@ -1,0 +1,35 @@
+"""When the daemon is told what is done."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from gate import Gate
+from serving import Serving
+from waiting import until
+
+
+@pytest.mark.parametrize("address", [0, 1], ids=["slots", "frames"])
+def test_who_waits_has_told_what_is_done(tmp_path: Path, address: int) -> None:
+    """However few they are: others may wait for just these, at the end of an epoch for example."""
+    flags = ("--sequence", "sources.sized:Gated", "--arg", f"gate={tmp_path}/gate", "--arg", "free=3")
+    with Gate(tmp_path / "gate") as gate, Serving(*flags, "--bind", "tcp://127.0.0.1:*") as daemon:
+        daemon.ready()
+        endpoint = daemon.stats()["endpoints"][address]
+        with daemon.client(endpoint, prefetch=20) as client:
+            taken: list[int] = []
+            thread = threading.Thread(target=lambda: taken.extend(int(number) for _, number in client.steps(4)))
+            thread.start()
+
+            def standing() -> tuple[int, int]:
+                """How many were given, and how many of them are not acknowledged."""
+                (group,) = daemon.stream_stats()["groups"]
+                return group["members"][0]["delivered"], group["leases"]
+
+            until(lambda: standing() == (3, 0), 10, "all that was taken is acknowledged")
+            gate.open()
+            thread.join(20)
+            assert taken == [0, 1, 2, 3]
