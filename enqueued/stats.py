@@ -72,8 +72,8 @@ class StreamStats:
 
     `ready` batches are made and wanted, `making` are in a worker's hands. `make_s` is the mean time of one make.
     `starved_s` is the time in which a client with credit waited and nothing was ready, `full_s` the time in which the
-    queue was full and workers waited; `verdict` says in words which of the two limits the stream. `failed` counts
-    tries, `skipped` the batches that were left out because of them.
+    queue was full, but for less than is ordered together, and workers waited; `verdict` says in words which of the two
+    limits the stream. `failed` counts tries, `skipped` the batches that were left out because of them.
     """
 
     name: str

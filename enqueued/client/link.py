@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import time
@@ -236,7 +237,7 @@ class Link:
         return unpack(first.buffer, FROM_DAEMON)
 
     def _wait(self, timeout_s: float | None) -> None:
-        ready = dict(self._poller.poll(None if timeout_s is None else int(timeout_s * 1000) + 1))
+        ready = dict(self._poller.poll(None if timeout_s is None else math.ceil(timeout_s * 1000)))
         if self._socket in ready:
             return
         if self._monitor in ready:

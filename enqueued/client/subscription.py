@@ -86,7 +86,7 @@ class Subscription(Membership):
         while True:
             if not items:
                 self._unstable.settle(link.stable)
-                # what comes at once is told of together with what is done already, unless somebody waits for its memory
+                # what comes at once is told of together with what is done already, unless a worker may wait for memory
                 if not link.fill(0) and (self.over or link.unreleased or not link.fill(_SOON_S)):
                     if self.over:
                         raise StopIteration

@@ -63,7 +63,8 @@ class Crew:
         self._unasked: list[int] = []
         self._unsent: dict[WorkerHandle, None] = {}
         """Workers to which something is to be sent."""
-        self._fair = max(1, self.options.max_queue_size // self.options.workers)
+        self._most_each = max(1, self.options.max_queue_size // self.options.workers)
+        """A lane's part of the queue."""
         self._deaths = Deaths(self.spec.target, self.options.workers)
 
     def _watch_zygote(self, generation: Generation) -> None:
@@ -98,7 +99,7 @@ class Crew:
     def depth(self) -> int:
         """How many orders a lane may have at a time: more than one only where makes are short."""
         ahead = 1 + int(_AHEAD_S / self.make_s) if self.make_s else 1
-        return min(_MOST_DEPTH, ahead, self._fair)
+        return min(_MOST_DEPTH, ahead, self._most_each)
 
     @property
     def _seats(self) -> int:
@@ -113,7 +114,7 @@ class Crew:
     @property
     def together(self) -> int:
         """How many neighbours are ordered as one: only where makes are so short that they go to one lane."""
-        return min(MOST_TOGETHER, int(_BRIEF_S / self.make_s)) if self.make_s else 1
+        return min(MOST_TOGETHER, self.depth, int(_BRIEF_S / self.make_s)) if self.make_s else 1
 
     def capacity(self) -> int:
         """How many more positions it makes sense to order now: where makes are short, none until they are a handful.
@@ -153,6 +154,9 @@ class Crew:
 
     def _hand_out(self) -> None:
         """Hand out what waits, to as many lanes as this stream may use now, over all of its generations."""
+        if not self._backlog:
+            self.share.wait(0)
+            return
         ready = [
             (key, generation)
             for key, waiting in self._backlog.items()
@@ -180,8 +184,7 @@ class Crew:
 
     def _dispatch(self, generation: Generation, waiting: Backlog, lanes: int) -> int:
         """Hand out what waits to `lanes` lanes of a generation, busy ones first; how many more could begin at once."""
-        if len(generation.crew) < self._seats:
-            self._fill(generation)
+        self._fill(generation)
         listening = [worker for worker in generation.crew.values() if worker.up and not worker.stopping]
         crew, depth = listening, self.depth
         if lanes < self.options.workers:
@@ -201,6 +204,8 @@ class Crew:
 
     def _fill(self, generation: Generation) -> None:
         """Have the workers made that a generation lacks."""
+        if len(generation.crew) >= self._seats:
+            return
         threads, workers = self.options.threads, self.options.workers
         taken = {worker.seat for worker in generation.crew.values()}
         for seat in range(self._seats):
@@ -316,6 +321,7 @@ class Crew:
         self, generation: Generation, worker: WorkerHandle, how: str, *, killed: Collection[Position] = ()
     ) -> None:
         generation.crew.pop(worker.number, None)
+        self._unsent.pop(worker, None)
         self._table.withdraw_all(worker.number)
         self.share.note(worker.number, 0, time.monotonic())
         self.claim.arrived(worker.granted)

@@ -158,7 +158,7 @@ class Feed:
         self._pools.step(stream, now)
         if self._watch is not None and now - self._watched >= _WATCH_S:
             self._watched = now
-            self._look(self._watch)
+            self._look_at_files(self._watch)
 
     @property
     def hooked(self) -> bool:
@@ -191,7 +191,7 @@ class Feed:
         else:
             self._pools.reload(at_once=at_once)
 
-    def _look(self, watch: Watch) -> None:
+    def _look_at_files(self, watch: Watch) -> None:
         if not self.reloading and (changed := watch.changed()):
             log.info("%s changed; %s is loaded again", ", ".join(changed), self.spec.target)
             self.reload(at_once=True)
@@ -218,9 +218,8 @@ class Feed:
             stretches = stream.orders(capacity, together)
             if stretches:
                 self._pools.order(stretches)
-        if stream.to_open:
-            for epoch in stream.openings():
-                self._open(epoch)
+        for epoch in stream.openings():
+            self._open(epoch)
 
     def _open(self, epoch: int) -> None:
         self._pools.open(epoch)

@@ -26,7 +26,7 @@ _FEW_BYTES = 64 * 1024
 class WorkerHandle:
     """One worker process. Orders, freed slots and grants are collected and sent together by `flush`.
 
-    A worker that has something to send is in `unsent`.
+    A worker to which something is to be sent is in `unsent`.
     """
 
     def __init__(
@@ -59,6 +59,8 @@ class WorkerHandle:
         self.made = 0
         self.busy_us = 0
         self._make: list[tuple[int, int, int]] = []
+        self._single = False
+        """Whether the last of these is made of single positions."""
         self._free: list[tuple[int, int, int]] = []
         self._freed_bytes = 0
         self._close: list[int] = []
@@ -72,18 +74,22 @@ class WorkerHandle:
         """Seconds since it was asked for."""
         return time.monotonic() - self._began
 
-    def order(self, stretches: Iterable[Stretch]) -> None:
-        """Have positions made, in this order; single ones travel with their neighbours."""
+    def _mark(self) -> None:
         self._unsent[self] = None
-        runs = self._make
+
+    def order(self, stretches: Iterable[Stretch]) -> None:
+        """Have positions made, in this order; single ones that are neighbours travel together."""
+        self._mark()
         for stretch in stretches:
             epoch, first, count = stretch
             self._ordered[epoch, first] = count
             self.owing += count
-            if count == 1 and runs and runs[-1][0] == epoch and runs[-1][1] + runs[-1][2] == first:
-                runs[-1] = (epoch, runs[-1][1], runs[-1][2] + 1)
+            before = self._make[-1] if self._make and self._single and count == 1 else (-1, 0, 0)
+            if before[0] == epoch and before[1] + before[2] == first:
+                self._make[-1] = (epoch, before[1], before[2] + 1)
             else:
-                runs.append(stretch)
+                self._make.append(stretch)
+            self._single = count == 1
 
     @property
     def outstanding(self) -> list[Position]:
@@ -92,7 +98,7 @@ class WorkerHandle:
 
     def pull(self, epoch: int, first: int, count: int) -> None:
         """Have a replica of a streamed source make its next `count` batches; the first of them is at `first`."""
-        self._unsent[self] = None
+        self._mark()
         self._make.append((epoch, first, count))
 
     def answered(self, position: Position, count: int = 1) -> None:
@@ -125,17 +131,17 @@ class WorkerHandle:
         self._free.append((segment, offset, cells))
         self._freed_bytes += nbytes * cells
         if self.needs or self._freed_bytes > _FEW_BYTES:
-            self._unsent[self] = None
+            self._mark()
 
     def need(self, position: Position, nbytes: int) -> None:
         """It lacks so many bytes for a position; perhaps some have come free already."""
         self.needs[position] = nbytes
         if self._free:
-            self._unsent[self] = None
+            self._mark()
 
     def grant(self, position: Position, nbytes: int) -> None:
         """Let it allocate this many bytes more, for a position that waits for them."""
-        self._unsent[self] = None
+        self._mark()
         self._grant += nbytes
         self.granted += nbytes
         self.needs.pop(position, None)
@@ -143,18 +149,18 @@ class WorkerHandle:
 
     def close_segments(self, segments: Iterable[int]) -> None:
         """Have it give segments back that hold no batch."""
-        self._unsent[self] = None
+        self._mark()
         self._close.extend(segments)
 
     def ask_length(self, epoch: int) -> None:
         """Have it read the length of an epoch."""
-        self._unsent[self] = None
+        self._mark()
         self.asked.add(epoch)
         self._length.append(epoch)
 
     def ask_canary(self, epoch: int) -> None:
         """Have it make the checksum of an epoch's first batch, before what it was ordered."""
-        self._unsent[self] = None
+        self._mark()
         self.canaries.add(epoch)
         self._canary.append(epoch)
 
@@ -180,7 +186,7 @@ class WorkerHandle:
                 message["grant"] = self._grant
             try:
                 if not self.channel.try_send(message):
-                    self._unsent[self] = None
+                    self._mark()
                     return
             except OSError:  # it is dying: its zygote will say so
                 pass
@@ -192,7 +198,7 @@ class WorkerHandle:
 
     def quit(self) -> None:
         """Have it end after the batch that it is making."""
-        self._unsent[self] = None
+        self._mark()
         self.stopping = self._quit = True
 
     def end_if_slow(self, limit_s: float, now: float) -> None:

@@ -42,7 +42,6 @@ class ThreadedWorker(Worker):
         super().__init__(source, number, name, channel, page)
         self._source.seeds_globals = False  # they are shared by all threads, so no order could be promised
         seed_generators(info.seed, number, OPENING)  # but no two workers begin alike
-        self._left = 1  # of what is made side by side, whatever lies side by side goes together
         self._info = info
         self._lanes = lanes
         self._queue: SimpleQueue[Position] = SimpleQueue()

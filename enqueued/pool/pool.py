@@ -40,8 +40,6 @@ class Pool(Crew):
         self._changed = ""
         """The source's file, if it had changed when the source was loaded again."""
         self._briefing: tuple[Message, tuple[int, ...]] = ({}, ())
-        self._unproven: set[Generation] = set()
-        """Images that have yet to show that they give what the one before gave."""
         self._refuted: tuple[int, Message] | None = None
         """The first epoch that cannot be reproduced, and what is told in place of it and of all that follow."""
 
@@ -112,15 +110,10 @@ class Pool(Crew):
                 self._break(LoadError(f"{self.spec.target} was not loaded within {limit}"))
             return
         self.share.tick(now)
-        if self._backlog:
-            self._hand_out()
-        else:
-            self.share.wait(0)
+        self._hand_out()
         self.share.pass_on()
-        if self.canaries.wanted or self._unproven:
-            self._ask_canaries()
-        if self._unsent:
-            self._flush()
+        self._ask_canaries()
+        self._flush()
         if now - self._looked > _LOOK_S:
             self._looked = now
             self._look(now)
@@ -164,7 +157,6 @@ class Pool(Crew):
         for worker in list(generation.crew.values()):
             self._bury(generation, worker, "was ended with its zygote")
         generation.gone = True
-        self._unproven.discard(generation)
         self._generations.discard(generation)
         self._reactor.unwatch(generation.channel.fileno())
         generation.channel.close()
@@ -218,8 +210,6 @@ class Pool(Crew):
         generation.proof = self._proof(generation)
         if generation.proof is None:
             self._begin(generation)
-        else:
-            self._unproven.add(generation)
 
     def _begin(self, generation: Generation) -> None:
         """An image may be used from now on."""
@@ -320,7 +310,7 @@ class Pool(Crew):
         return epoch if epoch is not None and self.canaries.known(epoch) is not None else None
 
     def _ask_canaries(self) -> None:
-        asked = [(one, one.proof) for one in self._unproven if one.alive and one.proof is not None]
+        asked = [(one, one.proof) for one in self._generations if one.proof is not None and one.ready and one.alive]
         for epoch in list(self.canaries.wanted):
             generation = self._generations.find(epoch)
             if generation is not None:
@@ -342,7 +332,6 @@ class Pool(Crew):
                 self.canaries.fail(epoch, error)
         elif found == self.canaries.known(epoch):
             generation.proof = None
-            self._unproven.discard(generation)
             self.canaries.learn(epoch, found)
             self._begin(generation)
         elif found or self.canaries.tried(epoch):

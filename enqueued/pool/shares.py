@@ -86,21 +86,22 @@ class Shares:
 
     def __init__(self) -> None:
         self._all: list[Share] = []
-        self.single = True
-        """Whether there is one stream only, which need not ask."""
         self._ticked = 0.0
 
     def join(self, most: int, wake: Callable[[], None]) -> Share:
         """The part of a stream that has `most` workers; `wake` is called when a lane comes free for which it waits."""
         share = Share(self, most, wake)
         self._all.append(share)
-        self.single = len(self._all) == 1
         return share
 
     def leave(self, share: Share) -> None:
         """A stream has ended, or the source of one that was loaded again; again is harmless."""
         self._all = [one for one in self._all if one is not share]
-        self.single = len(self._all) == 1
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one stream at most, which need not ask."""
+        return len(self._all) < 2
 
     @property
     def lanes(self) -> int:
@@ -109,7 +110,7 @@ class Shares:
 
     def tick(self, now: float) -> None:
         """Time has passed: see who has had what, and whose turn is next."""
-        if len(self._all) < 2 or now - self._ticked < _TURN_S:
+        if self.single or now - self._ticked < _TURN_S:
             return
         self._ticked = now
         for share in self._all:

@@ -1,8 +1,8 @@
 """A worker: makes the batches of the positions that it is given, straight into slots.
 
-What is made together is told together, and what was ordered together if it can be, but nothing waits for company longer
-than three times `_TOGETHER_S`: a batch that takes longer than that to make is told at once, and what was held back is
-told beside a make that takes long.
+What is made together is told together, in whole stretches as they were ordered, but nothing waits for company longer than
+three times `_TOGETHER_S`: what takes longer than that to make is told at once, and what was held back is told beside a
+make that takes long.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from enqueued.source.streamed import EndOfEpoch, StreamedSource
 from enqueued.wire.messages import MOST_TOGETHER
 
 _TOGETHER_S = 1e-3
-"""Makes that are shorter are told together for so long: a message then carries some two hundred of 2 KB."""
+"""Makes that are shorter are told together for so long, and for twice as long where a stretch is not whole yet: a message
+then carries some two hundred of 2 KB."""
 _QUIET_ROUNDS = 20
 """After so many looks that found nothing the teller sleeps until it is woken, which costs more than a look."""
 
@@ -92,7 +93,8 @@ class Worker:
                     continue
                 epoch, index, left = self._orders.popleft()
                 self._make(0, epoch, index)
-                self._left = left
+                if index != CANARY:
+                    self._left = left
                 held_s = self._at - self._told
                 if not self._orders or (held_s > _TOGETHER_S and (not left or held_s > 2 * _TOGETHER_S)):
                     self._tell()
@@ -126,7 +128,7 @@ class Worker:
         self._orders.extend([(epoch, index, count - n) for n, index in enumerate(indices, 1)])
 
     def _order_canary(self, epoch: int) -> None:
-        self._orders.appendleft((epoch, CANARY, self._left))
+        self._orders.appendleft((epoch, CANARY, 0))
 
     @property
     def _stride(self) -> int:

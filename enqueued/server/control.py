@@ -34,12 +34,12 @@ class Control:
     Raises `ConfigError` when there can be no socket at `path`.
     """
 
-    def __init__(self, path: str, *, loop: Reactor, obey: Callable[[Request], object]) -> None:
-        self._loop = loop
+    def __init__(self, path: str, *, reactor: Reactor, obey: Callable[[Request], object]) -> None:
+        self._reactor = reactor
         self._obey = obey
         self._peers: set[socket.socket] = set()
         try:
-            self._listener = Listener(path, 0o600, _MOST_PEERS, loop=loop, on_peer=self._admit)
+            self._listener = Listener(path, 0o600, _MOST_PEERS, reactor=reactor, on_peer=self._admit)
         except OSError as error:
             raise ConfigError(f"{path} cannot be the control socket: {error.strerror or error}") from None
 
@@ -48,7 +48,7 @@ class Control:
             for other in list(self._peers):  # one of them may have left just now
                 self._hear(other)
         self._peers.add(peer)
-        self._loop.watch(peer.fileno(), lambda: self._hear(peer))
+        self._reactor.watch(peer.fileno(), lambda: self._hear(peer))
         if not in_charge(uid):
             log.warning("uid %d was not let in to the control socket", uid)
             self._dismiss(peer, f"this daemon is controlled by uid {os.getuid()} and root, and you are uid {uid}")
@@ -82,7 +82,7 @@ class Control:
     def _drop(self, peer: socket.socket) -> None:
         if peer in self._peers:
             self._peers.discard(peer)
-            self._loop.unwatch(peer.fileno())
+            self._reactor.unwatch(peer.fileno())
             peer.close()
 
     def close(self) -> None:

@@ -142,6 +142,7 @@ class Daemon:
 
     def _open(self) -> None:
         """Take the name before anything else, and let clients in before the source is loaded: they wait for it."""
+        self._undo.append(self._loop.close)
         path = self._place.path or ""
         daemon = self._settings.daemon
         self._memory.most_segments = self._count_files()
@@ -171,13 +172,13 @@ class Daemon:
         self._hub.handoff = HandOff(
             path + HAND_OFF,
             daemon.socket_permissions,
-            loop=self._loop,
+            reactor=self._loop,
             table=self._memory.table,
             most=2 * daemon.max_clients,
             on_gone=self._hub.peer_gone,
         )
         self._undo.append(self._hub.handoff.close)
-        self._undo.append(Control(path + CONTROL, loop=self._loop, obey=self._commands.obey).close)
+        self._undo.append(Control(path + CONTROL, reactor=self._loop, obey=self._commands.obey).close)
         self._undo.append(self._memory.table.close)
         for feed in self._feeds.values():
             feed.start()

@@ -42,18 +42,18 @@ class HandOff:
         path: str,
         permissions: int,
         *,
-        loop: Reactor,
+        reactor: Reactor,
         table: SegmentTable,
         most: int,
         on_gone: Callable[[bytes], None],
     ) -> None:
-        self._loop = loop
+        self._reactor = reactor
         self._table = table
         self._most = most
         self._on_gone = on_gone
         self._anyone = bool(permissions & 0o066)
         self._peers: dict[bytes, Peer] = {}
-        self._listener = Listener(path, permissions, _LINE, loop=loop, on_peer=self._admit)
+        self._listener = Listener(path, permissions, _LINE, reactor=reactor, on_peer=self._admit)
 
     def __contains__(self, token: bytes | None) -> bool:
         return token in self._peers
@@ -67,9 +67,9 @@ class HandOff:
             return
         peer = Peer(sock, pid)
         self._peers[peer.token] = peer
-        self._loop.watch(sock.fileno(), lambda: self._hear(peer))
+        self._reactor.watch(sock.fileno(), lambda: self._hear(peer))
         if peer.pidfd is not None:
-            self._loop.watch(peer.pidfd, lambda: self._drop(peer))
+            self._reactor.watch(peer.pidfd, lambda: self._drop(peer))
         self._send(peer, {"token": peer.token, "pid": os.getpid(), "protocol": PROTOCOL})
 
     def _hear(self, peer: Peer) -> None:
@@ -100,10 +100,10 @@ class HandOff:
     def _drop(self, peer: Peer) -> None:
         if self._peers.pop(peer.token, None) is None:
             return
-        self._loop.unwatch(peer.socket.fileno())
+        self._reactor.unwatch(peer.socket.fileno())
         peer.socket.close()
         if peer.pidfd is not None:
-            self._loop.unwatch(peer.pidfd)
+            self._reactor.unwatch(peer.pidfd)
             os.close(peer.pidfd)
         self._on_gone(peer.token)
 

@@ -120,15 +120,15 @@ class Hub:
         done, released = fields[0], fields[1]
         assert isinstance(done, list)
         assert isinstance(released, list)
-        stream, over = session.feed.stream, runs(done)
+        stream, acknowledged = session.feed.stream, runs(done)
         if session.frames:
-            stream.done(session.name, over)
+            stream.done(session.name, acknowledged)
             session.settle()
         elif done == released:
-            stream.over(session.name, over)
+            stream.finish(session.name, acknowledged)
         else:
             stream.release(session.name, runs(released))
-            stream.done(session.name, over)
+            stream.done(session.name, acknowledged)
 
     def _answer(self, session: Session | None, question: list[object]) -> object:
         what = question[0]

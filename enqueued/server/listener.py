@@ -27,11 +27,11 @@ class Listener:
         permissions: int,
         line: int,
         *,
-        loop: Reactor,
+        reactor: Reactor,
         on_peer: Callable[[socket.socket, int, int], None],
     ) -> None:
         self._path = path
-        self._loop = loop
+        self._reactor = reactor
         self._on_peer = on_peer
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
@@ -43,7 +43,7 @@ class Listener:
         except OSError:
             self._socket.close()
             raise
-        loop.watch(self._socket.fileno(), self._accept)
+        reactor.watch(self._socket.fileno(), self._accept)
 
     def _accept(self) -> None:
         for _ in range(_MOST_AT_ONCE):
@@ -58,7 +58,7 @@ class Listener:
 
     def close(self) -> None:
         """Let nobody in any more, and remove the socket's file."""
-        self._loop.unwatch(self._socket.fileno())
+        self._reactor.unwatch(self._socket.fileno())
         self._socket.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)

@@ -17,16 +17,20 @@ class Loop(Reactor):
 
     def __init__(self) -> None:
         super().__init__()
-        self._sockets: list[tuple[Callable[[], bool], Callable[[], None]]] = []
+        self._sockets: dict[int, tuple[Callable[[], bool], Callable[[], None]]] = {}
 
     def watch_socket(self, fd: int, is_readable: Callable[[], bool], on_readable: Callable[[], None]) -> None:
         """Call back when something can be received from a ZeroMQ socket, whose descriptor is `fd`."""
         self.watch(fd, on_readable)
-        self._sockets.append((is_readable, on_readable))
+        self._sockets[fd] = is_readable, on_readable
+
+    def unwatch(self, fd: int) -> None:
+        super().unwatch(fd)
+        self._sockets.pop(fd, None)
 
     def turn(self, most_s: float) -> bool:
         waiting = False
-        for is_readable, on_readable in self._sockets:
+        for is_readable, on_readable in list(self._sockets.values()):
             if is_readable():
                 waiting = True
                 on_readable()

@@ -33,7 +33,8 @@ class Outbox:
     def put(self, items: list[Any], views: list[memoryview], leases: Runs) -> bool:
         """Send items, and the frames of those that are frames, whose leases are given in the same order.
 
-        False when the client is gone or does not read.
+        The memory is in use for as long as anybody holds one of these very views, so the caller lets go of them. False
+        when the client is gone or does not read.
         """
         return self._send(items, views, leases)
 

@@ -21,9 +21,9 @@ class Press:
     `users` is how many clients' frames are compressed now.
     """
 
-    def __init__(self, loop: Reactor) -> None:
+    def __init__(self, reactor: Reactor) -> None:
         self.users = 0
-        self._loop = loop
+        self._reactor = reactor
         self._threads = max(1, min(_MOST_THREADS, len(os.sched_getaffinity(0)) // 2))
         self._executor: ThreadPoolExecutor | None = None
         self._done: deque[Callable[[], None]] = deque()
@@ -38,7 +38,7 @@ class Press:
         """Have work done; `on_done` is called in the loop's turn, also for what was cancelled."""
         if self._executor is None:
             self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            self._loop.watch(self._wake, self._collect)
+            self._reactor.watch(self._wake, self._collect)
             self._executor = ThreadPoolExecutor(self._threads, "enqueued-press")
         future = self._executor.submit(work)
         future.add_done_callback(lambda _: self._tell(on_done))
@@ -58,5 +58,5 @@ class Press:
         """Do nothing more; what is being compressed is waited for, since its memory is read."""
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
-            self._loop.unwatch(self._wake)
+            self._reactor.unwatch(self._wake)
             os.close(self._wake)

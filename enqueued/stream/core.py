@@ -70,17 +70,17 @@ class Stream(Delivery):
 
     def done(self, name: str, runs: Iterable[tuple[int, int]]) -> None:
         """A member acknowledges leases, given as runs `(first, count)`."""
-        self._finish(name, runs, done=True, released=False)
+        self._mark(name, runs, done=True, released=False)
 
     def release(self, name: str, runs: Iterable[tuple[int, int]]) -> None:
         """A member, or the socket that read for it, gives the memory of leases back."""
-        self._finish(name, runs, done=False, released=True)
+        self._mark(name, runs, done=False, released=True)
 
-    def over(self, name: str, runs: Iterable[tuple[int, int]]) -> None:
+    def finish(self, name: str, runs: Iterable[tuple[int, int]]) -> None:
         """A member acknowledges leases and gives their memory back."""
-        self._finish(name, runs, done=True, released=True)
+        self._mark(name, runs, done=True, released=True)
 
-    def _finish(self, name: str, runs: Iterable[tuple[int, int]], *, done: bool, released: bool) -> None:
+    def _mark(self, name: str, runs: Iterable[tuple[int, int]], *, done: bool, released: bool) -> None:
         member = self.members.get(name)
         leases = member.leases if member is not None else {}
         for first, count in runs:
@@ -93,7 +93,7 @@ class Stream(Delivery):
                 lease = leases.get(number)
                 if lease is not None and member is not None:
                     among = min(stop, lease.number + lease.count) - number
-                    self._finish_some(member, lease, ((1 << among) - 1) << (number - lease.number), done, released)
+                    self._mark_some(member, lease, ((1 << among) - 1) << (number - lease.number), done, released)
                     number += among
                     continue
                 if released and (name, number) in self._orphans:
@@ -104,7 +104,7 @@ class Stream(Delivery):
         if member is not None:
             self._may_take(member.group)
 
-    def _finish_some(self, member: Member, lease: Lease, which: int, done: bool, released: bool) -> None:
+    def _mark_some(self, member: Member, lease: Lease, which: int, done: bool, released: bool) -> None:
         """Those of a lease's numbers that have a bit in `which` are done, or released, or both."""
         before = lease.done & lease.released
         if which & before:
@@ -134,7 +134,7 @@ class Stream(Delivery):
                 window.freed.append(part)
             else:
                 if among != entry.count:
-                    window.carve(entry, index, among)
+                    self.carve(entry, index, among)
                 entry.slot = part
                 entry.state = READY
                 self._came(entry)
@@ -146,7 +146,7 @@ class Stream(Delivery):
         if entry is None or entry.state != ORDERED:
             return None
         if entry.count > 1:
-            self.window.carve(entry, position[1], 1)
+            self.carve(entry, position[1], 1)
         return entry
 
     def failed(self, position: Position, error: Any) -> None:
@@ -269,5 +269,5 @@ class Stream(Delivery):
 
     @property
     def full(self) -> bool:
-        """Whether as much is made ahead as may be."""
-        return self.window.queued > self.limit - self.together
+        """Whether as much is made ahead as may be, but for less than a stretch."""
+        return self.window.queued >= max(1, self.limit + 1 - self.together)

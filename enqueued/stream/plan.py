@@ -17,7 +17,7 @@ from enqueued.stream.wants import Wants
 from enqueued.stream.window import ORDERED, WAITING
 
 _PARTS = 8
-"""A run of batches that are ordered together is at most this part of what may be made ahead, for it is kept whole."""
+"""A stretch is at most this part of what may be made ahead, for as a run it is kept whole."""
 
 Stretch = tuple[int, int, int]
 """Neighbours in an epoch: `(epoch, first, count)`."""
@@ -35,16 +35,16 @@ class Plan(Wants):
         self.again: list[Position] = []
         """A heap of positions whose worker died."""
         self.together = 1
-        """How many neighbours are ordered as a run now; as many may be missing from a queue that is full."""
-        self.to_open: list[int] = []
-        """Epochs whose opening is to be asked for."""
+        """How many neighbours are ordered as a stretch; so many less one may be missing from a queue that is full."""
+        self._to_open: list[int] = []
 
     # -- orders -------------------------------------------------------------------------------------------------
 
     def orders(self, most: int, together: int = 1) -> list[Stretch]:
         """Up to `most` positions to make now, the most urgent first; each is ordered once.
 
-        They come as stretches `(epoch, first, count)` of up to `together` neighbours.
+        They come as stretches `(epoch, first, count)` of up to `together` neighbours. A group that has half of its
+        look-ahead before it waits until there is room for a whole one, for a short one costs as much.
         """
         orders: list[Stretch] = []
         entries = self.window.entries
@@ -112,7 +112,7 @@ class Plan(Wants):
                 if together > 1:
                     most_now = min(together, left, room, free)
                     if most_now < together and room <= self._share // 2:
-                        break  # the group has enough before it until there is room for a whole run
+                        break  # the group has enough before it until there is room for a whole stretch
                     count = self._stretch(position, most_now)
                 entry = self.window.add(position, count)
                 orders.append((epoch, index, count))
@@ -141,11 +141,11 @@ class Plan(Wants):
     def _ask(self, epoch: int) -> None:
         if epoch not in self.asked:
             self.asked.add(epoch)
-            self.to_open.append(epoch)
+            self._to_open.append(epoch)
 
     def openings(self) -> list[int]:
         """Epochs that have to be opened, so that their length is known; each is asked for once."""
-        opening, self.to_open = self.to_open, []
+        opening, self._to_open = self._to_open, []
         return opening
 
     def learn_length(self, epoch: int, length: int) -> None:
@@ -169,7 +169,7 @@ class Plan(Wants):
         """Take back the orders from `start` up to `stop`: those positions do not exist."""
         for entry in self.window.distinct():
             if entry.position < start < entry.follower and entry.state == ORDERED and start[0] == entry.position[0]:
-                self.window.carve(entry, start[1], entry.follower[1] - start[1])
+                self.carve(entry, start[1], entry.follower[1] - start[1])
             if start <= entry.position < stop:
                 if entry.state == ORDERED:
                     entry.state = WAITING

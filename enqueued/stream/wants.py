@@ -106,9 +106,7 @@ class Wants(Places):
         return cohorts
 
     def _least(self) -> int:
-        """The smallest share: one batch, or a step of all ranks where the source cannot say whether a step is whole."""
-        if self.indexed:
-            return 1
+        """The smallest share: one batch, or a step of all ranks, who else would wait for each other's batches."""
         return max((team.world_size for team in self._crews), default=1)
 
     def resize(self, limit: int) -> None:
@@ -212,6 +210,12 @@ class Wants(Places):
             team.planned = team.first()
         for entry in self.window.distinct():
             self.window.want(entry, self.wants(entry))
+
+    def carve(self, entry: Entry, first: int, count: int) -> None:
+        """Have an ordered run cover just `count` positions from index `first` on; what nobody wants is dropped."""
+        for part in (*self.window.carve(entry, first, count), entry):
+            if part.wanted:
+                self.window.want(part, self.wants(part))
 
     def _unplan(self, position: Position) -> None:
         for group in self.holders:

@@ -79,17 +79,20 @@ class Window:
         else:
             self.entries.update(dict.fromkeys(entry.positions(), entry))
 
-    def carve(self, entry: Entry, first: int, count: int) -> None:
-        """Make an ordered run cover just `count` positions from index `first` on; others get their own entries."""
+    def carve(self, entry: Entry, first: int, count: int) -> list[Entry]:
+        """Make an ordered run cover just `count` positions from index `first` on; the entries that others get."""
         epoch, start = entry.position
         stop = start + entry.count
+        others = []
         for begin, end in ((start, first), (first + count, stop)):
             if begin < end:
                 rest = Entry((epoch, begin), end - begin)
                 rest.state, rest.wanted = entry.state, entry.wanted
                 rest.deaths, rest.failures = entry.deaths, entry.failures
                 self._enter(rest)
+                others.append(rest)
         entry.cover(first, count)
+        return others
 
     def want(self, entry: Entry, wanted: bool) -> None:
         """Say whether a group has yet to take this entry, and drop it when nobody needs it any more."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from enqueued.client import subscription
 from gate import Gate
 from serving import Serving
 from waiting import until
@@ -33,3 +34,15 @@ def test_who_waits_has_told_what_is_done(tmp_path: Path, address: int) -> None:
             gate.open()
             thread.join(20)
             assert taken == [0, 1, 2, 3]
+
+
+def test_what_comes_at_once_is_told_of_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that is faster than its batches come has nothing in hand, and does not tell of each by itself."""
+    monkeypatch.setattr(subscription, "_SOON_S", 10.0)  # that a machine is slow does not matter here
+    with Serving("--sequence", "sources.sized:Large", "--arg", "length=100", "--bind", "tcp://127.0.0.1:*") as daemon:
+        daemon.ready()
+        with daemon.client(daemon.stats()["endpoints"][1], prefetch=15) as client:
+            before = daemon.stats()["messages"]
+            assert [int(number) for _, number in client.steps(100)] == list(range(100))
+            told = daemon.stats()["messages"] - before
+    assert told <= 100 + 100 // 8 + 10  # a frame for each, a word for every eight, and what asking took

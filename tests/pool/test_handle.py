@@ -41,15 +41,20 @@ def received(channel: Channel) -> list[Message]:
     return messages
 
 
-def test_single_positions_travel_with_their_neighbours(pair: Pair) -> None:
-    """They are one entry; what was ordered as a run stays one. All are outstanding one by one."""
+def test_single_neighbours_travel_together(pair: Pair) -> None:
+    """They are one entry; a stretch stays what it is, whatever stands before or after it. All are outstanding."""
     handle, worker = pair
-    handle.order([(0, 3, 2), (0, 5, 1), (1, 0, 1), (0, 9, 1)])
-    handle.order([(0, 10, 1), (0, 11, 2)])
+    handle.order([(0, 3, 2), (0, 5, 1), (0, 6, 1), (1, 0, 1), (0, 9, 1)])
+    handle.order([(0, 10, 1), (0, 11, 2), (0, 13, 1)])
     handle.flush()
-    assert received(worker) == [{"make": [[0, 3, 3], [1, 0, 1], [0, 9, 2], [0, 11, 2]]}]
-    assert handle.outstanding == [(0, 3), (0, 4), (0, 5), (1, 0), (0, 9), (0, 10), (0, 11), (0, 12)]
-    assert handle.owing == 8
+    assert received(worker) == [
+        {"make": [[0, 3, 2], [0, 5, 2], [1, 0, 1], [0, 9, 2], [0, 11, 2], [0, 13, 1]]},
+    ]
+    handle.order([(0, 14, 1)])
+    handle.flush()
+    assert received(worker) == [{"make": [[0, 14, 1]]}]
+    assert handle.outstanding == [(0, 3), (0, 4), (0, 5), (0, 6), (1, 0), *((0, index) for index in range(9, 15))]
+    assert handle.owing == 11
 
 
 def test_everything_collected_is_one_message(pair: Pair) -> None:

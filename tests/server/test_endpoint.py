@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_memory_is_in_use_until_it_was_read(endpoint: Endpoint, peer: zmq.Socket
     assert not under_way[-1].over
     for number, sent in enumerate(under_way):
         assert [len(part) for part in peer.recv_multipart()] == [1, 1000, LARGE]
-        until(lambda sent=sent: sent.over, 10, f"message {number} is read")  # type: ignore[misc]
+        until(partial(getattr, sent, "over"), 10, f"message {number} is read")
 
 
 def test_memory_is_given_back_when_nobody_reads_it(endpoint: Endpoint, peer: zmq.Socket[bytes]) -> None:

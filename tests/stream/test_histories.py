@@ -208,3 +208,31 @@ def test_what_went_by_is_not_kept_for_those_who_jump_over_it() -> None:
     world.join(credit=0, generation=0, group=None, returning=False, start=(1, 0))
     world.check()
     world.teardown()
+
+
+def test_a_rank_that_takes_nothing_stops_nobody_outside_its_group() -> None:
+    """Also where one batch fills the queue: the other rank is given its own, and then both have stopped."""
+    world = RunHistories()
+    world.begin(queue=1, lengths=[2], last=None, reorder=0, retries=0, skip=False, size=2)
+    world.resize(limit=0)
+    world.join(credit=2, generation=0, group=None, returning=False, start="first")
+    world.join_rank(credit=0, origin=False, other_size=False, rank=0, start="first", tail="pad")
+    world.join_rank(credit=1, origin=False, other_size=False, rank=1, start="first", tail="pad")
+    world.rest()
+    world.teardown()
+
+
+def test_what_is_left_of_a_run_is_wanted_only_if_somebody_wants_it() -> None:
+    """Its end came first, and lies beyond a queue that has become short meanwhile."""
+    world = RunHistories()
+    world.begin(queue=2, lengths=[2], last=None, reorder=0, retries=0, skip=False, size=1)
+    world.order(most=1)
+    world.wait(seconds=1.0)
+    world.open(fails=False, pick=0)
+    world.order(most=1)
+    for _ in range(11):
+        world.evict(most=1)
+    world.resize(limit=0)
+    world.finish(how="made", pick=1)
+    world.check()
+    world.teardown()

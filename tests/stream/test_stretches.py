@@ -40,21 +40,20 @@ class Cells:
 
 def take(stream: Stream, count: int) -> None:
     """The client is given batches, and is done with so many."""
-    leases = [lease for one in stream.decisions() if isinstance(one, Deliver) for lease in range(one.lease, 9999)]
-    first = min([*stream.members["a"].leases, *leases])
-    stream.over("a", [(first, count)])
+    stream.decisions()
+    stream.finish("a", [(min(stream.members["a"].leases), count)])
     stream.decisions()
 
 
-def test_a_queue_is_filled_with_whole_runs() -> None:
+def test_a_queue_is_filled_with_whole_stretches() -> None:
     """As long as an eighth of it, however many may be ordered together."""
     stream = Stream("train", indexed=True, max_queue_size=QUEUE)
     stream.epoch_length(0, 1000)
     assert stream.orders(100, 64) == [(0, first, TOGETHER) for first in range(0, QUEUE, TOGETHER)]
 
 
-def test_there_is_room_for_a_whole_run_before_one_is_ordered() -> None:
-    """While much is ready: each run costs the same, however long it is."""
+def test_there_is_room_for_a_whole_stretch_before_one_is_ordered() -> None:
+    """While much is ready: each costs the same, however long it is."""
     stream = begun()
     stream.decisions()
     assert stream.orders(100, 64) == [(0, 32, 4), (0, 36, 4)]
@@ -90,8 +89,19 @@ def test_who_comes_behind_a_full_queue_does_not_wait_for_company() -> None:
     assert [one.position for one in stream.decisions() if isinstance(one, Deliver)] == [(0, 1)]
 
 
+def test_a_queue_that_became_short_is_not_full_when_it_is_empty() -> None:
+    """Memory has become scarce, and no order was asked for since the stretches were longer."""
+    stream = begun()
+    stream.allow("a", QUEUE)
+    assert stream.full
+    stream.resize(2)
+    take(stream, QUEUE)
+    assert stream.window.queued == 0
+    assert not stream.full
+
+
 def test_the_end_of_an_epoch_is_not_waited_beyond() -> None:
-    """Its last run is as long as it is."""
+    """Its last stretch is as long as it is."""
     stream = begun(length=34)
     stream.decisions()
     assert stream.orders(100, 64) == [(0, 32, 2)]

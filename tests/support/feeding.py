@@ -16,8 +16,8 @@ from enqueued.pool.feed import Feed
 from enqueued.pool.generation import BootedRoot
 from enqueued.pool.memory import Memory
 from enqueued.pool.options import PoolOptions
+from enqueued.pool.reactor import Reactor
 from enqueued.pool.shares import Shares
-from enqueued.server.loop import Loop
 from enqueued.source.spec import SourceSpec
 from enqueued.stream.decisions import Deliver, EndEpoch
 
@@ -32,7 +32,7 @@ class Feeding:
     """
 
     def __init__(self, target: str, *, app_dir: str, workers: int = 1, args: dict[str, Any] | None = None, **feed: Any):
-        self.loop = Loop()
+        self.loop = Reactor()
         self.memory = Memory(1 << 28)
         self.broken: list[EnqueuedError] = []
         self.taken: list[tuple[Position, Any]] = []
@@ -113,4 +113,5 @@ class Feeding:
     ) -> None:
         self.feed.kill()
         assert not self.loop._callbacks, "a channel is left open"
+        self.loop.close()
         self.memory.table.close()

@@ -275,15 +275,25 @@ class World(Account):
         self.stream.allow(name, credit)
 
     @precondition(lambda self: self.trainers)
-    @rule(pick=NUMBERS, first=NUMBERS, count=st.integers(1, 6), done=st.booleans(), release=st.booleans())
-    def hand_back(self, pick: int, first: int, count: int, done: bool, release: bool) -> None:
+    @rule(
+        pick=NUMBERS,
+        first=NUMBERS,
+        count=st.integers(1, 6),
+        done=st.booleans(),
+        release=st.booleans(),
+        together=st.booleans(),
+    )
+    def hand_back(self, pick: int, first: int, count: int, done: bool, release: bool, together: bool = True) -> None:
         """A trainer gives back a run of leases, some of which it may have given back before or never had."""
         name, trainer = self.some(pick)
         first %= trainer.next_lease + 1
-        if done:
-            self.stream.done(name, [(first, count)])
-        if release:
-            self.stream.release(name, [(first, count)])
+        if done and release and together:
+            self.stream.finish(name, [(first, count)])
+        else:
+            if done:
+                self.stream.done(name, [(first, count)])
+            if release:
+                self.stream.release(name, [(first, count)])
         for number in range(first, first + count):
             held = trainer.leases.get(number)
             if held is not None:
@@ -302,6 +312,7 @@ class World(Account):
         """Runs from strangers, and runs of leases that were never given, change nothing."""
         self.stream.done("stranger", [(pick, count)])
         self.stream.release("stranger", [(pick, count)])
+        self.stream.finish("stranger", [(pick, count)])
         self.stream.allow("stranger", 3)
         for name, trainer in self.trainers.items():
             self.stream.release(name, [(trainer.next_lease + pick, count)])
