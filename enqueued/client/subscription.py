@@ -25,6 +25,8 @@ log = logging.getLogger("enqueued.client")
 _END_S = 5.0
 _SOON_S = 0.001
 """What comes within this time comes at once."""
+_NEAR_THE_END = 8
+"""As many times what one member holds may be in the hands of all."""
 _TWO = "two threads use this client at once; give each a Client of its own"
 _SKIPPED: Final = object()
 """Stands in the place of a batch that is left out."""
@@ -87,7 +89,7 @@ class Subscription(Membership):
             if not items:
                 self._unstable.settle(link.stable)
                 # what comes at once is told of together with what is done already, unless a worker may wait for memory
-                if not link.fill(0) and (self.over or link.unreleased or not link.fill(_SOON_S)):
+                if not link.fill(0) and (self.over or link.unreleased or not self._patient or not link.fill(_SOON_S)):
                     if self.over:
                         raise StopIteration
                     link.flush()  # what was dropped as stale holds credit until it is told
@@ -107,6 +109,12 @@ class Subscription(Membership):
                     return item
             else:
                 return self._admit(item)
+
+    @property
+    def _patient(self) -> bool:
+        """Whether nobody waits for what is done here: at the end of an epoch that they share, members do."""
+        course = self.course
+        return not self._split or (course.length or 0) - course.index > _NEAR_THE_END * self._credit
 
     def _admit(self, item: list[Any]) -> list[Any]:
         course = self.course

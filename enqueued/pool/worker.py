@@ -1,6 +1,6 @@
 """A worker: makes the batches of the positions that it is given, straight into slots.
 
-What is made together is told together, in whole stretches as they were ordered, but nothing waits for company longer than
+What is made together is told together, in stretches as they were ordered, but nothing waits for company longer than
 three times `_TOGETHER_S`: what takes longer than that to make is told at once, and what was held back is told beside a
 make that takes long.
 """
@@ -30,8 +30,8 @@ from enqueued.source.streamed import EndOfEpoch, StreamedSource
 from enqueued.wire.messages import MOST_TOGETHER
 
 _TOGETHER_S = 1e-3
-"""Makes that are shorter are told together for so long, and for twice as long where a stretch is not whole yet: a message
-then carries some two hundred of 2 KB."""
+"""Makes that are shorter are told together for so long, and twice as long where a stretch is not whole yet: a message
+carries some two hundred of 2 KB then."""
 _QUIET_ROUNDS = 20
 """After so many looks that found nothing the teller sleeps until it is woken, which costs more than a look."""
 

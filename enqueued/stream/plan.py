@@ -2,8 +2,8 @@
 
 What queues is bounded by `max_queue_size`, plus one for each group that the window waits for (the rearmost of a cohort
 is given its next batch even when the others' batches fill the queue), what departed members gave back, pads and what
-stands in for skipped batches, and what was still in others' or the workers' hands when a group began or came back
-behind them.
+stands in for skipped batches, what was still in others' or the workers' hands when a group began or came back behind
+them, and what a group has passed of the run that it is in, which is kept whole.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Plan(Wants):
     def orders(self, most: int, together: int = 1) -> list[Stretch]:
         """Up to `most` positions to make now, the most urgent first; each is ordered once.
 
-        They come as stretches `(epoch, first, count)` of up to `together` neighbours. A group that has half of its
-        look-ahead before it waits until there is room for a whole one, for a short one costs as much.
+        They come as stretches `(epoch, first, count)` of up to `together` neighbours. Where all groups have half of the
+        look-ahead before them there has to be room for a whole one, for a short one costs as much.
         """
         orders: list[Stretch] = []
         entries = self.window.entries
@@ -83,7 +83,7 @@ class Plan(Wants):
 
     def _look_ahead(self, group: Group, most: int, orders: list[Stretch]) -> int:
         """Order up to `most` positions for a group, and those near it; how many it were."""
-        entries, left, together = self.window.entries, most, self.together
+        entries, left, together, passed = self.window.entries, most, self.together, self._passed(group)
         epoch, index = max(group.planned, group.cursor) if self.indexed else self.head
         room = self._share - self.gap(group.cursor, (epoch, index))
         least, picky, length = self._least(), self._picky, self.lengths.get(epoch)
@@ -106,13 +106,13 @@ class Plan(Wants):
                 if entry.count > 1 and not picky:
                     count = entry.follower[1] - index
             elif not picky or not self.indexed or self.wanted(position):
-                free = self.limit - self.window.queued
+                free = self.limit - self.window.queued + passed
                 if left <= 0 or (free <= 0 and self.gap(group.cursor, position) >= least):
                     break
                 if together > 1:
                     most_now = min(together, left, room, free)
-                    if most_now < together and room <= self._share // 2:
-                        break  # the group has enough before it until there is room for a whole stretch
+                    if most_now < together and self._stocked(position):
+                        break
                     count = self._stretch(position, most_now)
                 entry = self.window.add(position, count)
                 orders.append((epoch, index, count))
@@ -124,6 +124,16 @@ class Plan(Wants):
             room -= count
         group.planned = (epoch, index)
         return most - left
+
+    def _passed(self, group: Group) -> int:
+        """How many batches count as queued that nobody will take: of the run in which the rearmost group is."""
+        entry = self.window.entries.get(group.cursor)
+        return 0 if entry is None else group.cursor[1] - entry.position[1]
+
+    def _stocked(self, position: Position) -> bool:
+        """Whether every group that comes to a position has half of the look-ahead before it, and can wait."""
+        half = self._share // 2
+        return all(self.gap(group.cursor, position) >= half for group in self.holders if group.cursor <= position)
 
     def _stretch(self, position: Position, most: int) -> int:
         """How many positions from one on can be ordered together: at least that one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,3 +47,19 @@ def test_what_comes_at_once_is_told_of_together(monkeypatch: pytest.MonkeyPatch)
             assert [int(number) for _, number in client.steps(100)] == list(range(100))
             told = daemon.stats()["messages"] - before
     assert told <= 100 + 100 // 8 + 10  # a frame for each, a word for every eight, and what asking took
+
+
+@pytest.mark.parametrize(
+    "membership",
+    [{}, {"group": "all"}, {"group": "ranks", "rank": 0, "world_size": 1}],
+    ids=["private", "split", "rank"],
+)
+@pytest.mark.timeout(30)
+def test_nobody_waits_at_the_end_of_an_epoch(monkeypatch: pytest.MonkeyPatch, membership: dict[str, Any]) -> None:
+    """The members of a group go on when all is acknowledged: nothing else comes before that, at once or later."""
+    monkeypatch.setattr(subscription, "_SOON_S", 20.0)
+    flags = ("--sequence", "sources.counting:Counting", "--arg", "length=20", "--bind", "tcp://127.0.0.1:*")
+    with Serving(*flags) as daemon:
+        daemon.ready()
+        with daemon.client(daemon.stats()["endpoints"][1], prefetch=16, **membership) as client:
+            assert [int(number) for _, number in client.steps(100)] == [*range(20)] * 5

@@ -89,6 +89,25 @@ def test_who_comes_behind_a_full_queue_does_not_wait_for_company() -> None:
     assert [one.position for one in stream.decisions() if isinstance(one, Deliver)] == [(0, 1)]
 
 
+def test_who_stands_at_the_edge_does_not_wait_for_company() -> None:
+    """The group behind goes on by one, and the one before it is given one."""
+    stream = begun()
+    stream.join("b", start=(0, 0))
+    stream.allow("b", 1)
+    stream.decisions()
+    while stream.members["a"].leases:  # until it stands at the edge, a queue before the other
+        take(stream, 1)
+        make(stream, stream.orders(100, 64))
+        stream.decisions()
+    for step in range(8):
+        assert stream.orders(100, 64) == []
+        stream.finish("b", [(step, 1)])
+        stream.decisions()
+        assert stream.orders(100, 64) == [(0, QUEUE + 1 + step, 1)]
+        make(stream, [(0, QUEUE + 1 + step, 1)])
+        take(stream, 1)
+
+
 def test_a_queue_that_became_short_is_not_full_when_it_is_empty() -> None:
     """Memory has become scarce, and no order was asked for since the stretches were longer."""
     stream = begun()
