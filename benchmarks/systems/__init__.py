@@ -112,6 +112,7 @@ SYSTEMS = {
         _pyzmq("ipc", 1000, "pyzmq PUSH/PULL, ipc, mark 1000", ("small",)),
         _pyzmq("tcp", 1000, "pyzmq PUSH/PULL, tcp, mark 1000", ("small",)),
         System("tensorpack", "tensorpack send_dataflow_zmq", "dataflow:sent", needs="tensorpack"),
+        System("relay", "a bare relay of messages", "relay:relayed", needs="zmq", sizes=LARGE),
         System("memory-slot", "one core, a warm shared slot", "memory:slot"),
         System("memory-copy", "copy within one process", "memory:copied"),
     )

@@ -23,8 +23,9 @@ def test_enqueued_is_measured_beside_bare_sockets(size: str, tmp_path: Path) -> 
     """Each system has a row and figures of each round, and the targets that it has no figure for are named."""
     file = tmp_path / "figures.json"
     done = benchmarks(
-        "transport", "--seconds", "0.05", "--rounds", "1", "--size", size, "--against", "pyzmq-tcp", "--json", str(file)
-    )
+        "transport", "--seconds", "0.05", "--rounds", "1", "--size", size, "--json", str(file),
+        "--against", "pyzmq-tcp", "--against", "relay",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for title in ("enqueued, same host", "enqueued, tcp", "PUSH/PULL, tcp"):
         assert title in done.stdout
@@ -36,6 +37,7 @@ def test_enqueued_is_measured_beside_bare_sockets(size: str, tmp_path: Path) -> 
     ours, frames = systems["enqueued"][0], systems["enqueued-tcp"][0]
     assert (ours["transport"], frames["transport"]) == ("slots", "frames")
     assert ours["daemon_rss_bytes"] > 0
+    assert ("relay" in systems) == (size == "big")
 
 
 def test_a_tf_data_service_is_measured_or_named() -> None:
