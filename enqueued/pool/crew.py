@@ -126,10 +126,9 @@ class Crew:
         depth = self.depth
         lanes = self.share.allowed
         most = lanes * depth + (lanes < self.options.workers)
-        room = most - sum(map(len, self._backlog.values())) if self._backlog else most
+        room = most - sum(map(len, self._backlog.values()))
         for worker in self.workers():  # one that has more than its share, and waits for memory, takes nobody else's
-            fair = depth * worker.lanes
-            room -= worker.owing if worker.owing < fair else fair
+            room -= min(worker.owing, depth * worker.lanes)
         return room if room > 0 and (depth < _TOGETHER or room >= most // 4) else 0
 
     def order(self, stretches: Iterable[Stretch]) -> None:

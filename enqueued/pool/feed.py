@@ -215,9 +215,7 @@ class Feed:
         capacity = self._pools.capacity()
         if capacity:
             together = self._pools.pool.together if self._supply.batch_bytes < SMALL else 1
-            stretches = stream.orders(capacity, together)
-            if stretches:
-                self._pools.order(stretches)
+            self._pools.order(stream.orders(capacity, together))
         for epoch in stream.openings():
             self._open(epoch)
 

@@ -249,11 +249,11 @@ class Daemon:
     def _turn(self) -> None:
         self._loop.turn(_TURN_S)
         now = time.monotonic()
+        self._hub.settle()  # first: what comes free is given out in this turn
         self._hub.deliver()
         for feed in self._feeds.values():
             feed.step(now)
         self._hub.deliver()
-        self._hub.settle()
         if now - self._ticked >= _TICK_S:
             self._ticked = now
             self._hub.tick(now)

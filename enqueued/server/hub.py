@@ -73,7 +73,7 @@ class Hub:
         """Sessions that are over and whose slots somebody still reads."""
         self._early = Anteroom(self._welcome, self._refuse)
         self._framed: dict[str, Session] = {}
-        """Those that are served by socket."""
+        """Those that are served by socket, and so looked at in every turn, however many others there are."""
         self._suspects: dict[str, float] = {}
         """Sessions over a connection that ended; they are probed until then."""
         self._unflushed: set[Session] = set()
