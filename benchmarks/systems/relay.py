@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,31 +36,35 @@ def relayed(size: Size, folder: Path) -> Iterator[Feed]:
     address = f"ipc://{folder}/relay.sock"
     fd = os.memfd_create("relay")
     os.ftruncate(fd, size.queue * _step(size))
-    ours, workers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with workers, ours:
-        relay = _run(ours.fileno(), "relay", size.name, address, str(ours.fileno()))
-        worker = _run(workers.fileno(), "work", size.name, str(workers.fileno()), str(fd), also=fd)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ExitStack() as stack:
+        with open(fd, "rb", 0), ours, theirs:  # each process has its own
+            memory = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+            passing = stack.enter_context(_running((ours.fileno(),), "relay", size.name, address))
+            writing = stack.enter_context(_running((theirs.fileno(), fd), "work", size.name))
+        context = stack.enter_context(zmq.Context())
+        sock = stack.enter_context(context.socket(zmq.DEALER))
+        sock.setsockopt(zmq.LINGER, 0)
+        sock.setsockopt(zmq.RCVTIMEO, 30_000)  # a relay that fails must not hang the consumer
+        sock.connect(address)
+        sock.send(msgpack.packb(["CREDIT", size.prefetch + 1]))
+
+        def usage() -> dict[str, float]:
+            return {"daemon_cpu_s": cpu_s(passing.pid), "worker_cpu_s": cpu_s(writing.pid)}
+
+        yield Feed(_taken(sock, memory, size), usage)
+
+
+@contextmanager
+def _running(fds: tuple[int, ...], *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of this file meanwhile, which has these descriptors as its last arguments."""
+    command = [sys.executable, "-m", __name__, *arguments, *map(str, fds)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=fds)
     try:
-        with zmq.Context() as context, context.socket(zmq.DEALER) as sock:
-            sock.setsockopt(zmq.LINGER, 0)
-            sock.setsockopt(zmq.RCVTIMEO, 30_000)  # a relay that fails must not hang the consumer
-            sock.connect(address)
-            sock.send(msgpack.packb(["CREDIT", size.prefetch + 1]))
-            with open(fd, "rb") as file:
-                memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-            batches = _taken(sock, memory, size)
-            yield Feed(batches, lambda: {"daemon_cpu_s": cpu_s(relay.pid), "worker_cpu_s": cpu_s(worker.pid)})
+        yield process
     finally:
-        for process in (relay, worker):
-            process.kill()
-            process.wait()
-
-
-def _run(*fds: int | str, also: int = -1) -> subprocess.Popen[bytes]:
-    fd, *arguments = fds
-    passed = [one for one in (fd, also) if isinstance(one, int) and one >= 0]
-    command = [sys.executable, "-m", __name__, *map(str, arguments)]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed)
+        process.kill()
+        process.wait()
 
 
 def _step(size: Size) -> int:
